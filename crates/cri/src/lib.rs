@@ -1,0 +1,1 @@
+//! The container runtime interface as Rust types and traits.

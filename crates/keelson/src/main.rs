@@ -1,0 +1,3 @@
+//! The program: one multi-call binary.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Spawning, shutdown and supervision of tasks.

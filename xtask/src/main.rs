@@ -1,0 +1,3 @@
+//! Workshop tasks.
+
+fn main() {}
