@@ -1,0 +1,171 @@
+//! The rules for names, labels and annotations (RFC 1123, RFC 1035), with upstream's texts.
+
+/// Longest DNS label.
+pub const LABEL_MAX: usize = 63;
+/// Longest DNS subdomain.
+pub const SUBDOMAIN_MAX: usize = 253;
+
+const LABEL_TEXT: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+const SUBDOMAIN_TEXT: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+const LABEL_1035_TEXT: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
+const CONFIG_KEY_TEXT: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
+const QUALIFIED_TEXT: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+const LABEL_VALUE_TEXT: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
+
+fn at_most(max: usize) -> String {
+    format!("must be no more than {max} bytes")
+}
+
+fn is_lower_alnum(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit()
+}
+
+fn is_label_text(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    matches!((bytes.first(), bytes.last()), (Some(&f), Some(&l)) if is_lower_alnum(f) && is_lower_alnum(l))
+        && bytes.iter().all(|&b| is_lower_alnum(b) || b == b'-')
+}
+
+/// An RFC 1123 label.
+///
+/// # Errors
+/// The text to show behind `Invalid value`.
+pub fn label(text: &str) -> Result<(), String> {
+    if text.len() > LABEL_MAX {
+        return Err(at_most(LABEL_MAX));
+    }
+    if is_label_text(text) { Ok(()) } else { Err(LABEL_TEXT.to_owned()) }
+}
+
+/// An RFC 1123 subdomain.
+///
+/// # Errors
+/// The text to show behind `Invalid value`.
+pub fn subdomain(text: &str) -> Result<(), String> {
+    if text.len() > SUBDOMAIN_MAX {
+        return Err(at_most(SUBDOMAIN_MAX));
+    }
+    if text.split('.').all(is_label_text) { Ok(()) } else { Err(SUBDOMAIN_TEXT.to_owned()) }
+}
+
+/// An RFC 1035 label.
+///
+/// # Errors
+/// The text to show behind `Invalid value`.
+pub fn label_1035(text: &str) -> Result<(), String> {
+    if text.len() > LABEL_MAX {
+        return Err(at_most(LABEL_MAX));
+    }
+    let letter_first = text.as_bytes().first().is_some_and(u8::is_ascii_lowercase);
+    if letter_first && is_label_text(text) { Ok(()) } else { Err(LABEL_1035_TEXT.to_owned()) }
+}
+
+/// A name that fits into one segment of a path.
+///
+/// # Errors
+/// The text to show behind `Invalid value`.
+pub fn path_segment(text: &str) -> Result<(), String> {
+    if text == "." || text == ".." {
+        return Err(format!("may not be '{text}'"));
+    }
+    for bad in ["/", "%"] {
+        if text.contains(bad) {
+            return Err(format!("may not contain '{bad}'"));
+        }
+    }
+    Ok(())
+}
+
+/// A key of a ConfigMap or Secret.
+///
+/// # Errors
+/// The text to show behind `Invalid value`.
+pub fn config_key(text: &str) -> Result<(), String> {
+    if text.len() > SUBDOMAIN_MAX {
+        return Err(at_most(SUBDOMAIN_MAX));
+    }
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if text.is_empty() || !text.bytes().all(fits) {
+        return Err(CONFIG_KEY_TEXT.to_owned());
+    }
+    match text {
+        "." => Err("must not be '.'".to_owned()),
+        ".." => Err("must not be '..'".to_owned()),
+        _ if text.starts_with("..") => Err("must not start with '..'".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+fn is_name_part(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    matches!((bytes.first(), bytes.last()), (Some(f), Some(l)) if f.is_ascii_alphanumeric() && l.is_ascii_alphanumeric())
+        && bytes.iter().all(|&b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
+/// A label or annotation key: an optional DNS prefix and a name.
+///
+/// # Errors
+/// The text to show behind `Invalid value`.
+pub fn qualified(text: &str) -> Result<(), String> {
+    let (prefix, name) = match text.split_once('/') {
+        Some((_, rest)) if rest.contains('/') => {
+            return Err(format!(
+                "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+            ));
+        }
+        Some((prefix, name)) => (Some(prefix), name),
+        None => (None, text),
+    };
+    if let Some(prefix) = prefix {
+        if prefix.is_empty() {
+            return Err("prefix part must be non-empty".to_owned());
+        }
+        subdomain(prefix).map_err(|fault| format!("prefix part {fault}"))?;
+    }
+    if name.is_empty() {
+        return Err("name part must be non-empty".to_owned());
+    }
+    if name.len() > LABEL_MAX {
+        return Err(format!("name part {}", at_most(LABEL_MAX)));
+    }
+    if is_name_part(name) { Ok(()) } else { Err(QUALIFIED_TEXT.to_owned()) }
+}
+
+/// A label's value.
+///
+/// # Errors
+/// The text to show behind `Invalid value`.
+pub fn label_value(text: &str) -> Result<(), String> {
+    if text.len() > LABEL_MAX {
+        return Err(at_most(LABEL_MAX));
+    }
+    if text.is_empty() || is_name_part(text) { Ok(()) } else { Err(LABEL_VALUE_TEXT.to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_accept_and_refuse() {
+        type Rule = fn(&str) -> Result<(), String>;
+        let long = "a".repeat(254);
+        let cases: &[(Rule, &[&str], &[&str])] = &[
+            (label, &["a", "a-1", "1a"], &["", "-a", "a-", "A", "a.b", &long[..64]]),
+            (subdomain, &["a.b", "a-b.c"], &["", "a..b", ".a", "a_b", &long]),
+            (label_1035, &["a1"], &["1a", "", "a.b"]),
+            (config_key, &["a.b", ".hidden", "A_B"], &["", ".", "..", "..a", "a/b"]),
+            (qualified, &["a", "example.com/A_b"], &["", "/a", "a/", "a/b/c", "A.com/x", "-a"]),
+            (label_value, &["", "A.b_c"], &["-a", "a b"]),
+            (path_segment, &["a:b"], &[".", "..", "a/b", "a%b"]),
+        ];
+        for (rule, good, bad) in cases {
+            for text in *good {
+                assert_eq!(rule(text), Ok(()), "{text}");
+            }
+            for text in *bad {
+                assert!(rule(text).is_err(), "{text:?} should be refused");
+            }
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Quantities: exact decimal and binary amounts such as `500m` and `1Gi`.
