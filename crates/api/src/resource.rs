@@ -266,6 +266,10 @@ pub struct Resource {
     pub has_generation: bool,
     /// Whether PUT to a name that does not exist creates it.
     pub create_on_update: bool,
+    /// Whether nothing is ever stored: a handler of the server answers (reviews, bindings, made-up kinds).
+    pub virtual_only: bool,
+    /// Whether the version is served only when asked for (alpha and beta, as `--runtime-config` has it).
+    pub off_by_default: bool,
     /// Group of the storage form: with [`Resource::storage_plural`] the place in the store.
     pub storage_group: Text,
     /// Version of the storage form.
@@ -304,11 +308,27 @@ impl Resource {
             has_status: false,
             has_generation: false,
             create_on_update: false,
+            virtual_only: false,
+            off_by_default: false,
             storage_group: Cow::Borrowed(group),
             storage_version: Cow::Borrowed(version),
             storage_plural: Cow::Borrowed(plural),
             strategy: StrategyRef::Static(strategy),
         }
+    }
+
+    /// The same row, stored in the form of another group and version.
+    #[must_use]
+    pub fn stored_as(
+        mut self,
+        group: &'static str,
+        version: &'static str,
+        plural: &'static str,
+    ) -> Self {
+        self.storage_group = Cow::Borrowed(group);
+        self.storage_version = Cow::Borrowed(version);
+        self.storage_plural = Cow::Borrowed(plural);
+        self
     }
 
     /// `group/version`, or `version` in the core group.

@@ -1,0 +1,58 @@
+//! `admissionregistration.k8s.io MutatingAdmissionPolicy`: changes in CEL.
+
+use crate::kinds::row;
+use crate::resource::{Names, Plain, Resource, Scope};
+
+/// The rows of this kind.
+pub(super) fn rows() -> Vec<Resource> {
+    vec![
+        Resource {
+            categories: Names::Static(&["api-extensions"]),
+            scope: Scope::Cluster,
+            has_generation: true,
+            ..row(
+                "admissionregistration.k8s.io",
+                "v1",
+                "MutatingAdmissionPolicy",
+                "mutatingadmissionpolicies",
+                &Plain,
+            )
+        },
+        Resource {
+            categories: Names::Static(&["api-extensions"]),
+            scope: Scope::Cluster,
+            has_generation: true,
+            off_by_default: true,
+            ..row(
+                "admissionregistration.k8s.io",
+                "v1beta1",
+                "MutatingAdmissionPolicy",
+                "mutatingadmissionpolicies",
+                &Plain,
+            )
+            .stored_as(
+                "admissionregistration.k8s.io",
+                "v1",
+                "mutatingadmissionpolicies",
+            )
+        },
+        Resource {
+            categories: Names::Static(&["api-extensions"]),
+            scope: Scope::Cluster,
+            has_generation: true,
+            off_by_default: true,
+            ..row(
+                "admissionregistration.k8s.io",
+                "v1alpha1",
+                "MutatingAdmissionPolicy",
+                "mutatingadmissionpolicies",
+                &Plain,
+            )
+            .stored_as(
+                "admissionregistration.k8s.io",
+                "v1",
+                "mutatingadmissionpolicies",
+            )
+        },
+    ]
+}
