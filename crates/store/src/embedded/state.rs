@@ -1,0 +1,323 @@
+//! The working set in memory: every kept version of every key, and the history as events.
+//!
+//! Transactions are applied here before they are durable, at revisions that no reader looks at yet;
+//! [`State::publish`] makes them visible after the flush, [`State::roll_back`] removes them when the
+//! flush failed. No I/O, no time, no locks.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::chain::{Chain, Version};
+use super::record::{RowKey, record_bytes};
+use crate::{
+    Compare, Event, EventBatch, KeyRange, KeyValue, Operation, Revision, StoreError, Transaction,
+};
+
+/// What a committed revision costs in the history beyond its keys and values, in bytes.
+const COMMIT_OVERHEAD_BYTES: usize = 320;
+
+/// All changes of one revision.
+#[derive(Clone, Debug)]
+pub(super) struct Commit {
+    pub(super) revision: u64,
+    pub(super) time_ms: i64,
+    pub(super) events: Arc<[Event]>,
+    /// Memory that the history holds on to because of this commit.
+    pub(super) bytes: usize,
+}
+
+impl Commit {
+    pub(super) fn new(revision: u64, time_ms: i64, events: Vec<Event>) -> Self {
+        let bytes = events.iter().map(history_bytes).sum::<usize>() + COMMIT_OVERHEAD_BYTES;
+        Self { revision, time_ms, events: events.into(), bytes }
+    }
+
+    /// The part of the commit inside `range`; the whole is shared, not copied.
+    pub(super) fn within(&self, range: &KeyRange) -> Option<EventBatch> {
+        let inside = self.events.iter().filter(|event| range.contains(event.key())).count();
+        if inside == 0 {
+            return None;
+        }
+        let events = if inside == self.events.len() {
+            Arc::clone(&self.events)
+        } else {
+            self.events.iter().filter(|event| range.contains(event.key())).cloned().collect()
+        };
+        Some(EventBatch { revision: Revision(self.revision), events })
+    }
+}
+
+/// What an event keeps alive that the newest state would not.
+fn history_bytes(event: &Event) -> usize {
+    let previous = event.previous().map_or(0, |previous| previous.value.len());
+    size_of::<Event>() + previous
+}
+
+/// What became of a transaction.
+#[derive(Debug)]
+pub(super) enum Applied {
+    /// Applied at the state's new newest revision, not yet visible.
+    Changed,
+    /// Nothing to do; `newest` as of then.
+    Unchanged { newest: u64 },
+    /// A comparison failed.
+    Conflict { newest: u64, present: Vec<Option<KeyValue>> },
+}
+
+/// How much the state holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sizes {
+    /// Bytes of all records that must be on disk, garbage excluded.
+    pub(super) record_bytes: u64,
+    /// Bytes that the history holds in memory.
+    pub(super) history_bytes: usize,
+}
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) keys: BTreeMap<Bytes, Chain>,
+    history: VecDeque<Commit>,
+    pending: Vec<Commit>,
+    newest: u64,
+    visible: u64,
+    compacted: u64,
+    sizes: Sizes,
+}
+
+impl State {
+    /// The newest revision that readers may see.
+    pub(super) fn visible(&self) -> u64 {
+        self.visible
+    }
+
+    /// The oldest revision that may be read.
+    pub(super) fn compacted(&self) -> u64 {
+        self.compacted
+    }
+
+    pub(super) fn sizes(&self) -> Sizes {
+        self.sizes
+    }
+
+    /// The published commits that watches can start in, oldest first.
+    pub(super) fn history(&self) -> &VecDeque<Commit> {
+        &self.history
+    }
+
+    /// The commits applied since the last publish, oldest first.
+    pub(super) fn pending(&self) -> &[Commit] {
+        &self.pending
+    }
+
+    /// The revision to read at when `requested` was asked for.
+    pub(super) fn read_revision(&self, requested: Revision) -> Result<u64, StoreError> {
+        match requested.0 {
+            0 => Ok(self.visible),
+            revision if revision > self.visible => {
+                Err(StoreError::FutureRevision { requested, newest: Revision(self.visible) })
+            }
+            revision if revision < self.compacted => {
+                Err(StoreError::Compacted { requested, compacted: Revision(self.compacted) })
+            }
+            revision => Ok(revision),
+        }
+    }
+
+    /// The keys of `range` (not a single key) from `after`, exclusive, or its start.
+    pub(super) fn chains<'a>(
+        &'a self,
+        range: &'a KeyRange,
+        after: Option<&'a [u8]>,
+    ) -> impl Iterator<Item = (&'a Bytes, &'a Chain)> {
+        let start = after.map_or(Bound::Included(range.start.as_ref()), Bound::Excluded);
+        let end = range.upper_bound().map_or(Bound::Unbounded, Bound::Excluded);
+        let empty = range.upper_bound().is_some_and(|end| end <= range.start.as_ref());
+        (!empty).then(|| self.keys.range::<[u8], _>((start, end))).into_iter().flatten()
+    }
+
+    /// Checks `transaction` against the newest state, visible or not, and applies it.
+    pub(super) fn apply(&mut self, transaction: Transaction, time_ms: i64) -> Applied {
+        if !transaction.compares.iter().all(|compare| self.holds(compare)) {
+            let present = transaction.compares.iter().map(|compare| self.present(&compare.key));
+            return Applied::Conflict { newest: self.newest, present: present.collect() };
+        }
+        let revision = self.newest + 1;
+        let mut events = Vec::with_capacity(transaction.operations.len());
+        for operation in transaction.operations {
+            let sub = u32::try_from(events.len()).unwrap_or(u32::MAX);
+            events.extend(self.apply_operation(operation, revision, sub));
+        }
+        if events.is_empty() {
+            return Applied::Unchanged { newest: self.newest };
+        }
+        self.newest = revision;
+        self.pending.push(Commit::new(revision, time_ms, events));
+        Applied::Changed
+    }
+
+    fn holds(&self, compare: &Compare) -> bool {
+        let present = self.keys.get(&compare.key).map(Chain::newest);
+        let revision = present.filter(|version| !version.is_deletion());
+        revision.map_or(0, |version| version.mod_revision) == compare.mod_revision.0
+    }
+
+    fn present(&self, key: &Bytes) -> Option<KeyValue> {
+        let newest = self.keys.get(key)?.newest();
+        (!newest.is_deletion()).then(|| newest.key_value(key))
+    }
+
+    fn apply_operation(&mut self, operation: Operation, revision: u64, sub: u32) -> Option<Event> {
+        match operation {
+            Operation::Put { key, value, lease } => {
+                let lease = lease.map_or(0, |lease| lease.0);
+                Some(self.put(key, value, lease, revision, sub))
+            }
+            Operation::Delete { key } => self.delete(&key, revision, sub),
+        }
+    }
+
+    fn put(&mut self, key: Bytes, value: Bytes, lease: i64, revision: u64, sub: u32) -> Event {
+        let (key, previous) = self.newest_value(key);
+        let created = previous.as_ref().map_or(revision, |previous| previous.create_revision.0);
+        let version = Version {
+            mod_revision: revision,
+            create_revision: created,
+            version: previous.as_ref().map_or(0, |previous| previous.version) + 1,
+            lease,
+            sub,
+            value,
+        };
+        let current = version.key_value(&key);
+        self.push(key, version);
+        Event::Put { current, previous }
+    }
+
+    fn delete(&mut self, key: &Bytes, revision: u64, sub: u32) -> Option<Event> {
+        let previous = self.present(key)?;
+        Some(self.push_deletion(key.clone(), Some(previous), revision, sub))
+    }
+
+    fn push_deletion(
+        &mut self,
+        key: Bytes,
+        previous: Option<KeyValue>,
+        revision: u64,
+        sub: u32,
+    ) -> Event {
+        let key = previous.as_ref().map_or(key, |previous| previous.key.clone());
+        let version = Version {
+            mod_revision: revision,
+            create_revision: 0,
+            version: 0,
+            lease: 0,
+            sub,
+            value: Bytes::new(),
+        };
+        self.push(key.clone(), version);
+        Event::Delete { key, mod_revision: Revision(revision), previous }
+    }
+
+    /// The key as the index holds it, so that one allocation serves all, and its newest value.
+    fn newest_value(&self, key: Bytes) -> (Bytes, Option<KeyValue>) {
+        match self.keys.get_key_value(&key) {
+            Some((key, chain)) => {
+                let newest = chain.newest();
+                let previous = (!newest.is_deletion()).then(|| newest.key_value(key));
+                (key.clone(), previous)
+            }
+            None => (key, None),
+        }
+    }
+
+    fn push(&mut self, key: Bytes, version: Version) {
+        self.sizes.record_bytes += record_bytes(&key, &version.value) as u64;
+        match self.keys.entry(key) {
+            std::collections::btree_map::Entry::Occupied(mut entry) => {
+                entry.get_mut().push(version);
+            }
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                entry.insert(Chain::new(version));
+            }
+        }
+    }
+
+    /// Makes everything applied so far visible; answers the commits, oldest first.
+    pub(super) fn publish(&mut self) -> Vec<Commit> {
+        self.visible = self.newest;
+        let commits = std::mem::take(&mut self.pending);
+        self.sizes.history_bytes += commits.iter().map(|commit| commit.bytes).sum::<usize>();
+        self.history.extend(commits.iter().cloned());
+        commits
+    }
+
+    /// Forgets everything applied since the last publish.
+    pub(super) fn roll_back(&mut self) {
+        for commit in std::mem::take(&mut self.pending).into_iter().rev() {
+            for event in commit.events.iter().rev() {
+                self.pop(event.key());
+            }
+        }
+        self.newest = self.visible;
+    }
+
+    fn pop(&mut self, key: &Bytes) {
+        let Some(chain) = self.keys.get_mut(key) else { return };
+        self.sizes.record_bytes -= record_bytes(key, &chain.newest().value) as u64;
+        if !chain.pop() {
+            self.keys.remove(key);
+        }
+    }
+
+    /// Forbids reads and watches before `revision`, which must be visible. The memory is freed by
+    /// [`State::collect_garbage`].
+    pub(super) fn compact(&mut self, revision: u64) {
+        debug_assert!(revision <= self.visible);
+        self.compacted = self.compacted.max(revision);
+    }
+
+    /// Whether [`State::collect_garbage`] has something to do.
+    pub(super) fn has_garbage(&self, floor: u64) -> bool {
+        self.history.front().is_some_and(|commit| commit.revision <= floor.min(self.compacted))
+    }
+
+    /// Drops up to `limit` commits that lie at or before both `floor` and the compacted revision, and
+    /// the versions that nobody can read any more; answers the rows to remove from disk.
+    pub(super) fn collect_garbage(&mut self, floor: u64, limit: usize) -> Vec<RowKey> {
+        let floor = floor.min(self.compacted);
+        let mut rows = Vec::new();
+        for _ in 0..limit {
+            let Some(commit) = self.history.pop_front_if(|commit| commit.revision <= floor) else {
+                break;
+            };
+            self.sizes.history_bytes -= commit.bytes;
+            for event in commit.events.iter() {
+                self.trim(event.key(), floor, &mut rows);
+            }
+        }
+        rows
+    }
+
+    /// Drops the versions of `key` that reads at or after `floor` cannot see.
+    fn trim(&mut self, key: &Bytes, floor: u64, rows: &mut Vec<RowKey>) {
+        let Some(chain) = self.keys.get_mut(key) else { return };
+        let sizes = &mut self.sizes;
+        let keep = chain.trim(floor, |version| {
+            sizes.record_bytes -= record_bytes(key, &version.value) as u64;
+            rows.push(RowKey { revision: version.mod_revision, sub: version.sub });
+        });
+        if !keep {
+            self.keys.remove(key);
+        }
+    }
+}
+
+mod load;
+
+pub(super) use load::Loader;
+
+#[cfg(test)]
+mod tests;
