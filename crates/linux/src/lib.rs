@@ -1,1 +1,5 @@
 //! The kernel.
+
+pub mod conntrack;
+pub mod netlink;
+pub mod nft;
