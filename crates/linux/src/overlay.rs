@@ -1,0 +1,138 @@
+//! Mounts overlayfs: read-only layers below, one writable directory above.
+
+use std::ffi::CString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, fsconfig_create,
+    fsconfig_set_string, fsmount, fsopen, move_mount,
+};
+
+use crate::mount::MountError;
+
+/// What to mount.
+#[derive(Clone, Debug)]
+pub struct Overlay<'a> {
+    /// Layers, the topmost first; at least one.
+    pub lower: &'a [PathBuf],
+    /// Where changes go, and the kernel's scratch directory on the same file system; `None` mounts the
+    /// layers read-only.
+    pub upper: Option<(&'a Path, &'a Path)>,
+}
+
+/// Mounts `overlay` at `target`.
+pub fn mount(overlay: &Overlay<'_>, target: &Path) -> Result<(), MountError> {
+    let failed = |error: io::Error| MountError::new("mount overlay", target, error);
+    if overlay.lower.len() == 1 && overlay.upper.is_none() {
+        return mount_single(&overlay.lower[0], target);
+    }
+    match mount_new(overlay, target) {
+        // Before Linux 6.5 the layers have to be given as one string.
+        Err(Errno::INVAL | Errno::NOSYS) => mount_old(overlay, target).map_err(failed),
+        result => result.map_err(|error| failed(error.into())),
+    }
+}
+
+/// overlayfs wants two layers; one read-only layer is a bind mount.
+fn mount_single(lower: &Path, target: &Path) -> Result<(), MountError> {
+    crate::mount::bind(lower, target, false)?;
+    crate::mount::make_readonly(target)
+}
+
+fn mount_new(overlay: &Overlay<'_>, target: &Path) -> Result<(), Errno> {
+    let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for layer in overlay.lower {
+        fsconfig_set_string(&fs, "lowerdir+", layer)?;
+    }
+    if let Some((upper, work)) = overlay.upper {
+        fsconfig_set_string(&fs, "upperdir", upper)?;
+        fsconfig_set_string(&fs, "workdir", work)?;
+    }
+    fsconfig_create(&fs)?;
+    let mount = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+    move_mount(&mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+/// The options of the old call must fit in a page, so the layers are named relative to the directory that
+/// all of them are in, by a thread with a working directory of its own.
+fn mount_old(overlay: &Overlay<'_>, target: &Path) -> io::Result<()> {
+    let base = common_directory(overlay.lower);
+    let relative = overlay.lower.iter().map(|path| {
+        let path = path.strip_prefix(&base).unwrap_or(path);
+        path.to_string_lossy().replace('\\', "\\\\").replace(':', "\\:").replace(',', "\\,")
+    });
+    let mut options = format!("lowerdir={}", relative.collect::<Vec<_>>().join(":"));
+    if let Some((upper, work)) = overlay.upper {
+        options.push_str(&format!(",upperdir={},workdir={}", upper.display(), work.display()));
+    }
+    let options = CString::new(options).map_err(io::Error::other)?;
+    let mount = || -> io::Result<()> {
+        crate::namespace::unshare_working_directory()?;
+        rustix::process::chdir(&base)?;
+        let flags = MountFlags::empty();
+        Ok(rustix::mount::mount("overlay", target, "overlay", flags, options.as_c_str())?)
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(mount).join().unwrap_or_else(|_| Err(io::Error::other("thread panicked")))
+    })
+}
+
+fn common_directory(paths: &[PathBuf]) -> PathBuf {
+    let mut common = paths.first().and_then(|path| path.parent()).unwrap_or(Path::new("/"));
+    while !paths.iter().all(|path| path.starts_with(common)) {
+        common = common.parent().unwrap_or(Path::new("/"));
+    }
+    common.to_owned()
+}
+
+/// Whether the kernel has overlayfs.
+pub fn is_available() -> bool {
+    std::fs::read_to_string("/proc/filesystems")
+        .is_ok_and(|text| text.lines().any(|line| line.ends_with("\toverlay")))
+}
+
+/// Bytes and inodes that the files below `directory` take, without following links out of it. Used for
+/// the writable layer of a container.
+pub fn disk_usage(directory: &Path) -> io::Result<(u64, u64)> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let root = rustix::fs::open(directory, flags, Mode::empty())?;
+    let mut stack = vec![root];
+    let (mut bytes, mut inodes) = (0, 0);
+    while let Some(current) = stack.pop() {
+        for entry in rustix::fs::Dir::read_from(&current)? {
+            let entry = entry?;
+            if matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let name = entry.file_name();
+            let Ok(stat) = rustix::fs::statat(&current, name, AtFlags::SYMLINK_NOFOLLOW) else {
+                continue;
+            };
+            inodes += 1;
+            bytes += u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
+            let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
+            if kind == rustix::fs::FileType::Directory
+                && let Ok(child) = rustix::fs::openat(&current, name, flags, Mode::empty())
+            {
+                stack.push(child);
+            }
+        }
+    }
+    Ok((bytes, inodes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_common_directory_is_found() {
+        let paths = |texts: &[&str]| texts.iter().map(PathBuf::from).collect::<Vec<_>>();
+        assert_eq!(common_directory(&paths(&["/a/b/c", "/a/b/d"])), Path::new("/a/b"));
+        assert_eq!(common_directory(&paths(&["/a/b/c", "/x"])), Path::new("/"));
+        assert_eq!(common_directory(&paths(&["/a/b"])), Path::new("/a"));
+    }
+}
