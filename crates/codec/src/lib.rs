@@ -8,6 +8,7 @@
 //! Nothing here defaults, validates or stores objects, and nothing here speaks HTTP.
 
 pub mod accept;
+mod go_form;
 pub mod json;
 mod limits;
 pub mod protobuf;
@@ -16,5 +17,6 @@ pub mod time;
 pub mod yaml;
 
 pub use accept::{Accept, MediaType, Transform};
+pub use go_form::go_form;
 pub use limits::{BODY_BYTES_MAX, DEPTH_MAX};
 pub use result::{DecodeError, Decoded, Mode, TypeMeta};

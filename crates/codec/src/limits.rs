@@ -19,3 +19,9 @@ pub(crate) const YAML_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Longest `Accept` header that is read, in bytes, and most clauses in it.
 pub(crate) const ACCEPT_BYTES_MAX: usize = 4096;
 pub(crate) const ACCEPT_CLAUSES_MAX: usize = 32;
+
+/// Most values that one protobuf message may decode to.
+pub(crate) const PROTOBUF_NODES_MAX: usize = 4_000_000;
+
+/// Largest frame of a watch, in bytes.
+pub(crate) const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -1,0 +1,206 @@
+//! The messages of the built-in kinds, read lazily from the checked-in table.
+
+use std::sync::{LazyLock, OnceLock};
+
+use crate::result::{DecodeError, TypeMeta};
+
+static TABLE: &str = include_str!("messages.txt");
+static ENTRIES: LazyLock<Vec<Entry>> = LazyLock::new(scan);
+
+const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
+
+struct Entry {
+    name: &'static str,
+    body: &'static str,
+    message: OnceLock<Message>,
+}
+
+/// A message: its fields in the order of their numbers.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) name: &'static str,
+    pub(crate) fields: Box<[Field]>,
+    /// Set for messages whose JSON form is not an object of their fields.
+    pub(crate) special: Option<Special>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Field {
+    pub(crate) number: u32,
+    /// The name in JSON.
+    pub(crate) name: &'static str,
+    pub(crate) repeat: Repeat,
+    pub(crate) shape: Shape,
+    pub(crate) presence: Presence,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    One,
+    List,
+    /// Keys are strings.
+    Map,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    String,
+    Bytes,
+    Bool,
+    Int32,
+    Int64,
+    Double,
+    Message(u16),
+}
+
+/// What an absent or zero field means; `messages.txt` says more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// Scalars: zero is absent in JSON. Messages: a pointer.
+    Plain,
+    Pointer,
+    Always,
+    Value,
+    OmitZero,
+    Inline,
+}
+
+/// Messages with a JSON form of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Special {
+    Time,
+    MicroTime,
+    Quantity,
+    IntOrString,
+    Duration,
+    /// Raw bytes that are JSON text.
+    Json,
+    /// Raw bytes that are JSON text or another object's envelope.
+    RawExtension,
+    /// A list of strings.
+    Strings,
+    SchemaOrArray,
+    SchemaOrBool,
+    SchemaOrStrings,
+}
+
+impl Special {
+    fn of(name: &str) -> Option<Self> {
+        Some(match name.rsplit('.').next()? {
+            "Time" => Self::Time,
+            "MicroTime" => Self::MicroTime,
+            "Quantity" => Self::Quantity,
+            "IntOrString" => Self::IntOrString,
+            "Duration" => Self::Duration,
+            "JSON" | "FieldsV1" => Self::Json,
+            "RawExtension" => Self::RawExtension,
+            "Verbs" | "ExtraValue" | "AttestationValue" => Self::Strings,
+            "JSONSchemaPropsOrArray" => Self::SchemaOrArray,
+            "JSONSchemaPropsOrBool" => Self::SchemaOrBool,
+            "JSONSchemaPropsOrStringArray" => Self::SchemaOrStrings,
+            _ => return None,
+        })
+    }
+}
+
+impl Message {
+    /// The field with a number.
+    pub(crate) fn field(&self, number: u32) -> Option<&Field> {
+        let index = self.fields.binary_search_by_key(&number, |field| field.number).ok()?;
+        Some(&self.fields[index])
+    }
+
+    /// The field with a JSON name.
+    pub(crate) fn field_named(&self, name: &str) -> Option<&Field> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+}
+
+/// The message of a kind.
+pub(crate) fn for_kind(meta: &TypeMeta) -> Result<&'static Message, DecodeError> {
+    let (group, version) = meta.group_version();
+    let named = schema::definition_for_kind(group, version, &meta.kind).and_then(by_name);
+    named.or_else(|| without_schema(group, version, &meta.kind)).ok_or_else(|| {
+        DecodeError::UnknownKind { api_version: meta.api_version.clone(), kind: meta.kind.clone() }
+    })
+}
+
+/// Kinds that no schema names.
+fn without_schema(group: &str, version: &str, kind: &str) -> Option<&'static Message> {
+    match (group, version) {
+        ("apidiscovery.k8s.io", version) => by_name(&format!("io.k8s.api.apidiscovery.{version}.{kind}")),
+        ("metrics.k8s.io", version) => {
+            by_name(&format!("io.k8s.metrics.pkg.apis.metrics.{version}.{kind}"))
+        }
+        ("", "v1") if kind == "List" => by_name("io.k8s.api.core.v1.List"),
+        ("" | "meta.k8s.io", "v1") => by_name(&format!("{META}.{kind}")),
+        _ => None,
+    }
+}
+
+/// The message with an OpenAPI name.
+pub(crate) fn by_name(name: &str) -> Option<&'static Message> {
+    index(name).map(message)
+}
+
+fn index(name: &str) -> Option<u16> {
+    let position = ENTRIES.binary_search_by(|entry| entry.name.cmp(name)).ok()?;
+    u16::try_from(position).ok()
+}
+
+/// The message that a field's shape points to.
+pub(crate) fn message(index: u16) -> &'static Message {
+    let entry = &ENTRIES[usize::from(index)];
+    entry.message.get_or_init(|| Message {
+        name: entry.name,
+        fields: entry.body.lines().map(|line| field(line).expect("the table is well formed")).collect(),
+        special: Special::of(entry.name),
+    })
+}
+
+fn scan() -> Vec<Entry> {
+    let blocks = TABLE.split("\n\n").filter(|block| !block.starts_with('#'));
+    blocks
+        .map(|block| {
+            let (name, body) = block.split_once('\n').unwrap_or((block, ""));
+            Entry { name, body, message: OnceLock::new() }
+        })
+        .filter(|entry| !entry.name.is_empty())
+        .collect()
+}
+
+fn field(line: &'static str) -> Option<Field> {
+    let mut words = line.split(' ');
+    let number = words.next()?.parse().ok()?;
+    let name = words.next()?;
+    let shape = words.next()?;
+    let (repeat, shape) = match shape.as_bytes().first()? {
+        b'[' => (Repeat::List, &shape[1..]),
+        b'{' => (Repeat::Map, &shape[1..]),
+        _ => (Repeat::One, shape),
+    };
+    let shape = match shape {
+        "string" => Shape::String,
+        "bytes" => Shape::Bytes,
+        "bool" => Shape::Bool,
+        "int32" => Shape::Int32,
+        "int64" => Shape::Int64,
+        "double" => Shape::Double,
+        message => Shape::Message(index(message.strip_prefix('&')?)?),
+    };
+    let presence = match words.next() {
+        None => Presence::Plain,
+        Some("pointer") => Presence::Pointer,
+        Some("always") => Presence::Always,
+        Some("value") => Presence::Value,
+        Some("omitzero") => Presence::OmitZero,
+        Some("inline") => Presence::Inline,
+        Some(_) => return None,
+    };
+    Some(Field { number, name, repeat, shape, presence })
+}
+
+#[cfg(test)]
+pub(crate) fn all() -> impl Iterator<Item = &'static Message> {
+    (0..ENTRIES.len()).filter_map(|position| u16::try_from(position).ok()).map(message)
+}
