@@ -34,7 +34,9 @@ mod journal_check;
 mod leases;
 mod load;
 mod options;
+mod rebuild;
 mod record;
+mod recover;
 mod shared;
 mod state;
 mod writer;
@@ -44,6 +46,7 @@ use disk::{Disk, NoDisk};
 use fjall_disk::FjallDisk;
 use load::Contents;
 pub use options::EmbeddedOptions;
+pub use recover::{RecoveryReport, recover};
 use shared::Shared;
 use writer::{Request, Writer};
 
@@ -242,3 +245,6 @@ fn validate(transaction: &Transaction) -> Result<(), StoreError> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

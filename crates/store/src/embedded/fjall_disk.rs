@@ -48,22 +48,64 @@ pub(super) struct FjallDisk {
     _lock: File,
 }
 
-struct Open {
-    database: Database,
-    keyspace: Keyspace,
+/// An open database.
+pub(super) struct Open {
+    pub(super) database: Database,
+    pub(super) keyspace: Keyspace,
 }
 
 impl FjallDisk {
     /// Locks `path` and opens or creates the database in it.
     pub(super) fn open(path: &Path, space_reserve_bytes: u64) -> Result<Self, StoreError> {
-        let lock = lock(path)?;
-        let data = path.join("data");
-        if !data.try_exists().map_err(io("look for the data"))? {
-            create(path)?;
+        let lock = Self::lock(path)?;
+        if !path.join("data").try_exists().map_err(io("look for the data"))? {
+            drop(create(path)?);
+            make_current(path)?;
         }
+        Self::open_locked(path, lock, space_reserve_bytes)
+    }
+
+    /// Opens the database in `path`, which must exist and be locked.
+    pub(super) fn open_locked(
+        path: &Path,
+        lock: File,
+        space_reserve_bytes: u64,
+    ) -> Result<Self, StoreError> {
+        let data = path.join("data");
         let open = open_database(&data)?;
         let path = path.to_owned();
         Ok(Self { path, space_reserve_bytes, open: Some(open), shrinking: None, _lock: lock })
+    }
+
+    /// Takes the directory for this process.
+    pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
+        std::fs::create_dir_all(path).map_err(io("create the directory"))?;
+        let file = File::options().create(true).truncate(false).write(true).open(path.join("lock"));
+        let file = file.map_err(io("open the lock file"))?;
+        match file.try_lock() {
+            Ok(()) => Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) => {
+                Err(StoreError::Locked { path: path.display().to_string() })
+            }
+            Err(std::fs::TryLockError::Error(source)) => Err(io("lock the directory")(source)),
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Turns everything in memory into tables.
+    #[cfg(test)]
+    pub(super) fn flush_tables(&self) {
+        let open = self.open.as_ref().expect("the database is open");
+        open.keyspace.rotate_memtable_and_wait().expect("tables can be written");
+    }
+
+    /// Takes the database out of service.
+    pub(super) fn take_open(&mut self) -> Option<Open> {
+        self.finish_shrinking();
+        self.open.take()
     }
 
     /// Calls `each` with every row in order.
@@ -197,21 +239,8 @@ impl Drop for FjallDisk {
     }
 }
 
-fn lock(path: &Path) -> Result<File, StoreError> {
-    std::fs::create_dir_all(path).map_err(io("create the directory"))?;
-    let file = File::options().create(true).truncate(false).write(true).open(path.join("lock"));
-    let file = file.map_err(io("open the lock file"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            Err(StoreError::Locked { path: path.display().to_string() })
-        }
-        Err(std::fs::TryLockError::Error(source)) => Err(io("lock the directory")(source)),
-    }
-}
-
-/// Makes an empty database, whole or not at all.
-fn create(path: &Path) -> Result<(), StoreError> {
+/// Makes an empty database that is not in place yet.
+pub(super) fn create(path: &Path) -> Result<Open, StoreError> {
     let unfinished = path.join("data.new");
     if unfinished.try_exists().map_err(io("look for unfinished data"))? {
         std::fs::remove_dir_all(&unfinished).map_err(io("remove unfinished data"))?;
@@ -222,8 +251,12 @@ fn create(path: &Path) -> Result<(), StoreError> {
     let mut batch = database.batch().durability(Some(PersistMode::SyncAll));
     batch.insert(&keyspace, FACT_FORMAT, encode_fact(FACT_FORMAT, FORMAT_VERSION.into()));
     batch.commit().map_err(failed("write the format version"))?;
-    drop((keyspace, database));
-    std::fs::rename(&unfinished, path.join("data")).map_err(io("rename the new data"))?;
+    Ok(Open { database, keyspace })
+}
+
+/// Puts a created, closed database in its place.
+pub(super) fn make_current(path: &Path) -> Result<(), StoreError> {
+    std::fs::rename(path.join("data.new"), path.join("data")).map_err(io("rename the new data"))?;
     let directory = File::open(path).map_err(io("open the directory"))?;
     directory.sync_all().map_err(io("flush the directory"))
 }
@@ -268,12 +301,12 @@ fn corrupt(what: String) -> StoreError {
     StoreError::Corrupt { what }
 }
 
-fn io(attempted: &'static str) -> impl FnOnce(std::io::Error) -> StoreError {
+pub(super) fn io(attempted: &'static str) -> impl FnOnce(std::io::Error) -> StoreError {
     move |source| failed(attempted)(fjall::Error::Io(source))
 }
 
 /// Tells a full disk and damage from other failures.
-fn failed(attempted: &'static str) -> impl FnOnce(fjall::Error) -> StoreError {
+pub(super) fn failed(attempted: &'static str) -> impl FnOnce(fjall::Error) -> StoreError {
     use fjall::{Error, LsmError};
     use std::io::ErrorKind::{QuotaExceeded, StorageFull};
     move |source| match &source {

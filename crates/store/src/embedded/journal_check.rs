@@ -6,6 +6,7 @@
 //! batch nothing valid can follow. The layout read here is that of fjall's journal format 3, without
 //! compression; a test writes one and reads it back.
 
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64;
@@ -17,6 +18,11 @@ const TAG_ITEM: u8 = 2;
 const TAG_END: u8 = 3;
 const TAG_CLEAR: u8 = 4;
 const MAGIC: &[u8; 4] = b"FJL\x03";
+/// The engine numbers batches and changes of its tables one by one; a larger step is damage.
+const SEQUENCE_STEP_MAX: u64 = 1 << 32;
+/// Journals are read in pieces of this size.
+const READ_BYTES: u64 = 1 << 20;
+static ZEROS: [u8; 4096] = [0; 4096];
 
 /// What a journal file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,13 +51,16 @@ pub(super) fn journals(data: &Path) -> std::io::Result<Vec<PathBuf>> {
 
 /// Verifies the journals of `data`; cuts off the batch that a crash left unfinished.
 pub(super) fn check(data: &Path) -> Result<(), StoreError> {
-    let read = |source| StoreError::engine("read the journals", source);
-    let journals = journals(data).map_err(read)?;
+    let failed = |source| StoreError::engine("read the journals", source);
+    let journals = journals(data).map_err(failed)?;
     for (at, path) in journals.iter().enumerate() {
         let is_active = at + 1 == journals.len();
-        match examine(&std::fs::read(path).map_err(read)?) {
+        match examine(&read(path).map_err(failed)?) {
             Verdict::Whole => {}
-            Verdict::Torn { good_bytes } if is_active => cut(path, good_bytes).map_err(read)?,
+            Verdict::Torn { good_bytes } if is_active => {
+                tracing::warn!(journal = %path.display(), good_bytes, "cut an unfinished group off");
+                cut(path, good_bytes).map_err(failed)?;
+            }
             Verdict::Torn { good_bytes } | Verdict::Damaged { good_bytes } => {
                 let what = format!("journal {} is damaged at byte {good_bytes}", path.display());
                 return Err(StoreError::Corrupt { what });
@@ -70,20 +79,53 @@ pub(super) fn cut(path: &Path, good_bytes: usize) -> std::io::Result<()> {
 
 /// Judges the contents of one journal file.
 pub(super) fn examine(bytes: &[u8]) -> Verdict {
-    let mut good_bytes = 0;
+    let (mut begin, mut good_bytes) = (0, 0);
     let mut last_sequence = None;
     while let Some((end, sequence)) = batch(bytes, good_bytes) {
-        good_bytes = end;
+        // Sequence numbers are outside of the engine's checksum. Out of order, either this one or the
+        // one before is wrong.
+        if last_sequence.is_some_and(|last| sequence <= last || sequence - last > SEQUENCE_STEP_MAX)
+        {
+            return Verdict::Damaged { good_bytes: begin };
+        }
+        (begin, good_bytes) = (good_bytes, end);
         last_sequence = Some(sequence);
     }
     let rest = &bytes[good_bytes..];
-    if rest.iter().all(|byte| *byte == 0) {
+    if is_zero(rest) {
         return Verdict::Whole;
     }
     if has_batch_after(rest, last_sequence) {
         return Verdict::Damaged { good_bytes };
     }
     Verdict::Torn { good_bytes }
+}
+
+/// Reads a journal file without the unwritten rest of its preallocated space.
+pub(super) fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut file = std::fs::File::open(path)?;
+    let mut bytes = Vec::new();
+    loop {
+        let begin = bytes.len();
+        let piece = (&mut file).take(READ_BYTES).read_to_end(&mut bytes)?;
+        // No data after here: the rest is a hole. File systems that cannot tell are read to the end.
+        let next = rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(bytes.len() as u64));
+        if piece == 0 || (is_zero(&bytes[begin..]) && next == Err(rustix::io::Errno::NXIO)) {
+            return Ok(bytes);
+        }
+        file.seek(SeekFrom::Start(bytes.len() as u64))?;
+    }
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.chunks(ZEROS.len()).all(|chunk| chunk == &ZEROS[..chunk.len()])
+}
+
+/// Where each good batch of a journal ends.
+#[cfg(test)]
+pub(super) fn batch_ends(bytes: &[u8]) -> Vec<usize> {
+    let next = |end: &usize| batch(bytes, *end).map(|(end, _)| end);
+    std::iter::successors(next(&0), next).collect()
 }
 
 /// Whether a whole batch, newer than `last`, begins anywhere after the first byte.

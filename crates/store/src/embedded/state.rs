@@ -318,6 +318,3 @@ impl State {
 mod load;
 
 pub(super) use load::Loader;
-
-#[cfg(test)]
-mod tests;
