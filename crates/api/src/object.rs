@@ -152,6 +152,23 @@ impl Object {
         Ok(Self::new(&value, encoded, fields, revision))
     }
 
+    /// The same content as of another revision: what a deletion reports.
+    #[must_use]
+    pub fn at_revision(&self, revision: u64) -> Self {
+        Self {
+            namespace: self.namespace.clone(),
+            name: self.name.clone(),
+            uid: self.uid.clone(),
+            labels: self.labels.clone(),
+            fields: self.fields.clone(),
+            revision,
+            json: self.json.clone(),
+            revision_at: self.revision_at,
+            typed: OnceLock::new(),
+            other_encoding: OnceLock::new(),
+        }
+    }
+
     /// The stored bytes: JSON with an empty `metadata.resourceVersion`.
     pub fn stored(&self) -> &Bytes {
         &self.json

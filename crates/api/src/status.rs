@@ -19,6 +19,8 @@ pub struct Status {
     pub reason: &'static str,
     /// What the error is about.
     pub details: Details,
+    /// `metadata.continue`: where a list can go on that has expired.
+    pub next: String,
 }
 
 /// What a [`Status`] is about.
@@ -71,6 +73,7 @@ impl Status {
             message: message.into(),
             reason,
             details: Details::default(),
+            next: String::new(),
         }
     }
 
@@ -216,6 +219,7 @@ impl Status {
             message: String::new(),
             reason: "",
             details: Details::default(),
+            next: String::new(),
         }
         .about(group, plural, name);
         uid.clone_into(&mut status.details.uid);
@@ -227,6 +231,9 @@ impl Status {
         let mut out = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": self.status,
         });
+        if !self.next.is_empty() {
+            out["metadata"]["continue"] = json!(self.next);
+        }
         if !self.message.is_empty() {
             out["message"] = json!(self.message);
         }

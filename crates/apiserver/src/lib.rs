@@ -1,1 +1,46 @@
-//! The API server.
+//! The API server: authenticate → authorize → decode → default → admit → validate → commit → encode.
+//!
+//! [`Server`] is the whole of it, over any [`store::Store`]. [`serve::serve`] puts it on a socket,
+//! [`in_process::client`] gives components of the same process a direct way in. What a kind is comes
+//! from `api`'s table; nothing here knows a kind but the few files named after one.
+
+mod admit;
+mod allocate;
+pub mod authenticate;
+mod body;
+mod bootstrap;
+mod bootstrap_policy;
+pub mod cache;
+pub mod call;
+mod delete;
+pub mod dial;
+pub mod discovery;
+mod general;
+pub mod handle;
+pub mod in_process;
+mod json_path;
+pub mod limits;
+mod managed;
+mod metadata;
+mod metrics;
+mod openapi;
+mod patching;
+mod policy;
+pub mod read;
+pub mod registry;
+pub mod request;
+pub mod respond;
+pub mod serve;
+pub mod server;
+mod subresource;
+mod table;
+pub mod tokens;
+mod user_agent;
+mod virtual_kinds;
+mod watch;
+mod websocket;
+pub mod write;
+
+pub use admission::User;
+pub use bootstrap::first_address;
+pub use server::{Config, Server};

@@ -1,5 +1,7 @@
 //! Authorization: may this user do this? Decided from memory, without I/O.
 
+pub mod rbac;
+
 use std::collections::BTreeMap;
 
 /// One question.

@@ -1,1 +1,7 @@
-//! Patches.
+//! Changing an object tree by a patch: JSON patch, merge patch, strategic merge patch, apply.
+//!
+//! Pure functions on JSON trees, guided by a [`schema::Schema`] where lists are maps or sets. Reading
+//! bodies, conflicts with concurrent writers and storage are the API server's.
+
+pub mod json;
+pub mod strategic;

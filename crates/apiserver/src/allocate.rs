@@ -1,0 +1,400 @@
+//! Service addresses and node ports: given out once, from memory.
+//!
+//! What is in use is read from the Services themselves at start, so there is no second record to keep
+//! in step. A claim that its write does not follow is given back.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use api::field::{Error, Path};
+use api::meta;
+use api::object::Object;
+use api::resource::Resource;
+use api::status::Status;
+use ipnet::IpNet;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::cache::Caches;
+use crate::call::Call;
+use crate::server::{Config, Server};
+
+/// Addresses at the start of the range that are only given when asked for by name, as upstream keeps a
+/// lower band for fixed addresses.
+fn band(range: &IpNet) -> u128 {
+    let size = host_count(range);
+    (size / 16).clamp(16, 256).min(size / 2)
+}
+
+fn host_count(range: &IpNet) -> u128 {
+    let bits = range.max_prefix_len() - range.prefix_len();
+    if bits >= 127 { u128::MAX } else { 1 << bits }
+}
+
+fn to_number(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => u128::from(u32::from(v4)),
+        IpAddr::V6(v6) => u128::from(v6),
+    }
+}
+
+fn address_at(range: &IpNet, offset: u128) -> IpAddr {
+    match range {
+        IpNet::V4(net) => {
+            let base = u32::from(net.network());
+            IpAddr::V4(base.wrapping_add(u32::try_from(offset).unwrap_or(0)).into())
+        }
+        IpNet::V6(net) => IpAddr::V6(u128::from(net.network()).wrapping_add(offset).into()),
+    }
+}
+
+#[derive(Debug, Default)]
+struct Used {
+    /// Address to `namespace/name` of its Service.
+    addresses: HashMap<u128, String>,
+    ports: HashMap<(u16, String), String>,
+    /// Where the search for a free address goes on.
+    next: u128,
+    next_port: u16,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub(crate) struct Allocators {
+    range: IpNet,
+    node_ports: (u16, u16),
+    used: Arc<Mutex<Used>>,
+}
+
+/// What one request has taken; given back unless settled well.
+#[derive(Debug, Default)]
+pub struct Claims {
+    used: Option<Arc<Mutex<Used>>>,
+    taken: Vec<Taken>,
+    freed: Vec<Taken>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Taken {
+    Address(u128),
+    Port(u16, String),
+}
+
+impl Claims {
+    /// Ends the claim: keeps what was taken when the write `happened`, else what was freed.
+    pub fn settle(self, happened: bool) {
+        let Some(used) = self.used else { return };
+        let drop_now = if happened { self.freed } else { self.taken };
+        let mut used = used.lock();
+        for taken in drop_now {
+            used.give_back(&taken);
+        }
+    }
+}
+
+impl Used {
+    fn give_back(&mut self, taken: &Taken) {
+        match taken {
+            Taken::Address(address) => self.addresses.remove(address),
+            Taken::Port(port, protocol) => self.ports.remove(&(*port, protocol.clone())),
+        };
+    }
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn service_type(service: &Value) -> &str {
+    text(service, "/spec/type")
+}
+
+fn wants_address(service: &Value) -> bool {
+    service_type(service) != "ExternalName" && text(service, "/spec/clusterIP") != "None"
+}
+
+fn wants_node_ports(service: &Value) -> bool {
+    match service_type(service) {
+        "NodePort" => true,
+        "LoadBalancer" => {
+            service.pointer("/spec/allocateLoadBalancerNodePorts") != Some(&Value::Bool(false))
+        }
+        _ => false,
+    }
+}
+
+fn addresses(service: &Value) -> Vec<IpAddr> {
+    let list = service.pointer("/spec/clusterIPs").and_then(Value::as_array);
+    let list: Vec<&str> = list.into_iter().flatten().filter_map(Value::as_str).collect();
+    let list = if list.is_empty() { vec![text(service, "/spec/clusterIP")] } else { list };
+    list.into_iter().filter_map(|address| address.parse().ok()).collect()
+}
+
+fn ports(service: &Value) -> Vec<(u16, String)> {
+    let list = service.pointer("/spec/ports").and_then(Value::as_array);
+    let mut found: Vec<(u16, String)> = list
+        .into_iter()
+        .flatten()
+        .filter_map(|port| {
+            let number = port.get("nodePort")?.as_u64().and_then(|n| u16::try_from(n).ok())?;
+            let protocol = port.get("protocol").and_then(Value::as_str).unwrap_or("TCP");
+            (number != 0).then(|| (number, protocol.to_owned()))
+        })
+        .collect();
+    let check = service.pointer("/spec/healthCheckNodePort").and_then(Value::as_u64).unwrap_or(0);
+    if let Some(check) = u16::try_from(check).ok().filter(|check| *check != 0) {
+        found.push((check, "TCP".to_owned()));
+    }
+    found
+}
+
+impl Allocators {
+    pub(crate) fn load(config: &Config, caches: &Caches) -> Self {
+        let mut used = Used {
+            next: band(&config.service_cidr),
+            next_port: config.node_ports.0,
+            ..Used::default()
+        };
+        for object in caches.place("", "services").list("", |_| true) {
+            let owner = format!("{}/{}", object.namespace, object.name);
+            let service = object.to_value();
+            for address in addresses(&service) {
+                used.addresses.insert(to_number(address), owner.clone());
+            }
+            for port in ports(&service) {
+                used.ports.insert(port, owner.clone());
+            }
+        }
+        Self {
+            range: config.service_cidr,
+            node_ports: config.node_ports,
+            used: Arc::new(Mutex::new(used)),
+        }
+    }
+
+    fn claim(&self, service: &mut Value, old: Option<&Value>) -> Result<Claims, Vec<Error>> {
+        let mut claims = Claims { used: Some(Arc::clone(&self.used)), ..Claims::default() };
+        let mut used = self.used.lock();
+        let result = self
+            .claim_address(&mut used, &mut claims, service, old)
+            .and_then(|()| self.claim_ports(&mut used, &mut claims, service, old));
+        drop(used);
+        match result {
+            Ok(()) => Ok(claims),
+            Err(error) => {
+                claims.settle(false);
+                Err(vec![error])
+            }
+        }
+    }
+
+    fn claim_address(
+        &self,
+        used: &mut Used,
+        claims: &mut Claims,
+        service: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<(), Error> {
+        let had: Vec<IpAddr> = old.map(addresses).unwrap_or_default();
+        if !wants_address(service) {
+            claims.freed.extend(had.into_iter().map(|a| Taken::Address(to_number(a))));
+            self.set_families(service);
+            return Ok(());
+        }
+        let owner = format!("{}/{}", meta::namespace(service), meta::name(service));
+        let asked = addresses(service);
+        if !asked.is_empty() && asked == had {
+            return Ok(());
+        }
+        let address = match asked.first() {
+            Some(address) => self.take_named(used, *address, &owner)?,
+            None => self.take_any(used, &owner)?,
+        };
+        claims.taken.push(Taken::Address(to_number(address)));
+        let spec = meta::child_mut(service, "spec");
+        spec["clusterIP"] = json!(address.to_string());
+        spec["clusterIPs"] = json!([address.to_string()]);
+        self.set_families(service);
+        Ok(())
+    }
+
+    fn set_families(&self, service: &mut Value) {
+        if service_type(service) == "ExternalName" {
+            return;
+        }
+        let family = if matches!(self.range, IpNet::V4(_)) { "IPv4" } else { "IPv6" };
+        let spec = meta::object_mut(meta::child_mut(service, "spec"));
+        spec.entry("ipFamilies").or_insert_with(|| json!([family]));
+        spec.entry("ipFamilyPolicy").or_insert_with(|| json!("SingleStack"));
+        if spec.get("clusterIP") == Some(&json!("None")) {
+            spec.entry("clusterIPs").or_insert_with(|| json!(["None"]));
+        }
+    }
+
+    fn take_named(&self, used: &mut Used, address: IpAddr, owner: &str) -> Result<IpAddr, Error> {
+        let path = Path::new("spec").child("clusterIPs");
+        let shown = json!([address.to_string()]);
+        if !self.range.contains(&address) {
+            let detail = format!(
+                "failed to allocate IP {address}: the provided IP ({address}) is not in the valid range. The range of valid IPs is {}",
+                self.range
+            );
+            return Err(Error::invalid(&path, shown, detail));
+        }
+        if used.addresses.contains_key(&to_number(address)) {
+            let detail =
+                format!("failed to allocate IP {address}: provided IP is already allocated");
+            return Err(Error::invalid(&path, shown, detail));
+        }
+        used.addresses.insert(to_number(address), owner.to_owned());
+        Ok(address)
+    }
+
+    fn take_any(&self, used: &mut Used, owner: &str) -> Result<IpAddr, Error> {
+        // The network's own and the broadcast address are never given out.
+        let end = host_count(&self.range).saturating_sub(1).min(1 << 20);
+        let start = band(&self.range).min(used.next).max(1);
+        let from = used.next.clamp(1, end);
+        let candidates = (from..end).chain(start..from).chain(1..start);
+        for offset in candidates {
+            let address = address_at(&self.range, offset);
+            if let std::collections::hash_map::Entry::Vacant(slot) =
+                used.addresses.entry(to_number(address))
+            {
+                slot.insert(owner.to_owned());
+                used.next = offset + 1;
+                return Ok(address);
+            }
+        }
+        let path = Path::new("spec").child("clusterIPs");
+        Err(Error {
+            kind: api::field::ErrorType::Internal,
+            ..Error::required(&path, "failed to allocate a serviceIP: range is full")
+        })
+    }
+
+    fn claim_ports(
+        &self,
+        used: &mut Used,
+        claims: &mut Claims,
+        service: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<(), Error> {
+        let had: Vec<(u16, String)> = old.map(ports).unwrap_or_default();
+        let owner = format!("{}/{}", meta::namespace(service), meta::name(service));
+        if wants_node_ports(service) {
+            let mut mine = had.clone();
+            let list = service.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
+            for (index, port) in list.into_iter().flatten().enumerate() {
+                let protocol =
+                    port.get("protocol").and_then(Value::as_str).unwrap_or("TCP").to_owned();
+                let asked = port.get("nodePort").and_then(Value::as_u64).unwrap_or(0);
+                let asked = u16::try_from(asked).unwrap_or(0);
+                if asked != 0 && mine.contains(&(asked, protocol.clone())) {
+                    continue;
+                }
+                let number = self.take_port(used, asked, &protocol, &owner, index)?;
+                mine.push((number, protocol.clone()));
+                claims.taken.push(Taken::Port(number, protocol));
+                port["nodePort"] = json!(number);
+            }
+        }
+        self.claim_health_port(used, claims, service, &owner)?;
+        let kept = ports(service);
+        let freed = had.into_iter().filter(|port| !kept.contains(port));
+        claims.freed.extend(freed.map(|(port, protocol)| Taken::Port(port, protocol)));
+        Ok(())
+    }
+
+    /// A load balancer with local traffic needs a port that says whether this node has an endpoint.
+    fn claim_health_port(
+        &self,
+        used: &mut Used,
+        claims: &mut Claims,
+        service: &mut Value,
+        owner: &str,
+    ) -> Result<(), Error> {
+        let wanted = service_type(service) == "LoadBalancer"
+            && text(service, "/spec/externalTrafficPolicy") == "Local";
+        let has = service.pointer("/spec/healthCheckNodePort").and_then(Value::as_u64).unwrap_or(0);
+        if !wanted || has != 0 {
+            return Ok(());
+        }
+        let number = self.take_port(used, 0, "TCP", owner, 0)?;
+        claims.taken.push(Taken::Port(number, "TCP".to_owned()));
+        meta::child_mut(service, "spec")["healthCheckNodePort"] = json!(number);
+        Ok(())
+    }
+
+    fn take_port(
+        &self,
+        used: &mut Used,
+        asked: u16,
+        protocol: &str,
+        owner: &str,
+        index: usize,
+    ) -> Result<u16, Error> {
+        let (first, last) = self.node_ports;
+        let path = Path::new("spec").child("ports").index(index).child("nodePort");
+        if asked != 0 {
+            if !(first..=last).contains(&asked) {
+                let detail =
+                    format!("provided port is not in the valid range. The range of valid ports is {first}-{last}");
+                return Err(Error::invalid(&path, asked, detail));
+            }
+            let key = (asked, protocol.to_owned());
+            if used.ports.contains_key(&key) {
+                return Err(Error::invalid(&path, asked, "provided port is already allocated"));
+            }
+            used.ports.insert(key, owner.to_owned());
+            return Ok(asked);
+        }
+        let from = used.next_port.clamp(first, last);
+        let free = (from..=last)
+            .chain(first..from)
+            .find(|port| !used.ports.keys().any(|(have, _)| have == port));
+        let Some(port) = free else {
+            let detail = "failed to allocate a nodePort: range is full";
+            return Err(Error { kind: api::field::ErrorType::Internal, ..Error::required(&path, detail) });
+        };
+        used.next_port = port.saturating_add(1);
+        used.ports.insert((port, protocol.to_owned()), owner.to_owned());
+        Ok(port)
+    }
+}
+
+fn is_service(resource: &Resource) -> bool {
+    resource.group.is_empty() && resource.plural == "services"
+}
+
+impl Server {
+    /// Takes what an object needs that may exist only once, and writes it into the object.
+    pub(crate) fn claim(
+        &self,
+        call: &Call,
+        object: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<Claims, Status> {
+        if !is_service(&call.resource) || !call.info.subresource.is_empty() {
+            return Ok(Claims::default());
+        }
+        let claimed = self.allocators.claim(object, old);
+        claimed.map_err(|errors| Status::invalid("", "Service", meta::name(object), &errors))
+    }
+
+    /// Gives back what a removed object held.
+    pub(crate) fn release(&self, resource: &Resource, object: &Object) {
+        if !is_service(resource) {
+            return;
+        }
+        let service = object.to_value();
+        let mut used = self.allocators.used.lock();
+        for address in addresses(&service) {
+            used.give_back(&Taken::Address(to_number(address)));
+        }
+        for (port, protocol) in ports(&service) {
+            used.give_back(&Taken::Port(port, protocol));
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Authentication: who asks, from the client certificate or the bearer token.
+
+use std::sync::Arc;
+
+use admission::User;
+use api::object::Object;
+use api::status::Status;
+use http::HeaderMap;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use crate::cache::Caches;
+use crate::server::Config;
+use crate::tokens::{self, Claims, TokenIssuer};
+
+/// Everyone who is anyone.
+const AUTHENTICATED: &str = "system:authenticated";
+
+/// See the module's text.
+pub(crate) struct Authenticators {
+    issuer: Arc<TokenIssuer>,
+    static_tokens: Vec<(String, User)>,
+    caches: Arc<Caches>,
+}
+
+/// The user that upstream gives to requests without credentials.
+pub fn anonymous() -> User {
+    User {
+        name: "system:anonymous".to_owned(),
+        groups: vec!["system:unauthenticated".to_owned()],
+        ..User::default()
+    }
+}
+
+/// The user of a verified client certificate (DER): common name and organizations.
+pub fn certificate_user(der: &[u8]) -> Option<User> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let subject = certificate.subject();
+    let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
+    let mut groups: Vec<String> =
+        subject.iter_organization().filter_map(|o| o.as_str().ok()).map(str::to_owned).collect();
+    groups.push(AUTHENTICATED.to_owned());
+    Some(User { name, groups, ..User::default() })
+}
+
+impl Authenticators {
+    pub(crate) fn new(config: &Config, caches: Arc<Caches>) -> Self {
+        Self {
+            issuer: Arc::clone(&config.token_issuer),
+            static_tokens: config.static_tokens.clone(),
+            caches,
+        }
+    }
+
+    /// The user of a request; `certificate` is that of the connection.
+    pub(crate) fn user(
+        &self,
+        headers: &HeaderMap,
+        certificate: Option<&User>,
+        now: i64,
+    ) -> Result<User, Status> {
+        let bearer = headers.get("authorization").and_then(|value| value.to_str().ok());
+        let bearer = bearer.and_then(|value| {
+            let (scheme, token) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+        });
+        match (certificate, bearer) {
+            (Some(user), _) => Ok(user.clone()),
+            (None, Some(token)) => self.token_user(token, &[], now).ok_or_else(Status::unauthorized),
+            (None, None) => Ok(anonymous()),
+        }
+    }
+
+    /// The user of a token that is good for one of the audiences (empty: for this server).
+    pub(crate) fn token_user(&self, token: &str, audiences: &[String], now: i64) -> Option<User> {
+        let known = self.static_tokens.iter().find(|(have, _)| same_secret(have, token));
+        if let Some((_, user)) = known {
+            return Some(user.clone());
+        }
+        let claims = self.issuer.verify(token, now).ok()?;
+        let good_for = |audience: &String| match audiences {
+            [] => audience == self.issuer.issuer(),
+            some => some.contains(audience),
+        };
+        if !claims.aud.iter().any(good_for) || !self.bound_objects_exist(&claims) {
+            return None;
+        }
+        let private = &claims.kubernetes;
+        Some(User {
+            name: claims.sub.clone(),
+            uid: private.serviceaccount.uid.clone(),
+            groups: tokens::groups(&private.namespace),
+            extra: tokens::extra(&claims),
+        })
+    }
+
+    /// The audiences of a valid token.
+    pub(crate) fn audiences(&self, token: &str, now: i64) -> Vec<String> {
+        self.issuer.verify(token, now).map(|claims| claims.aud).unwrap_or_default()
+    }
+
+    /// A token dies with its account, and with the pod or secret that it is bound to.
+    fn bound_objects_exist(&self, claims: &Claims) -> bool {
+        let private = &claims.kubernetes;
+        let lives = |plural: &str, reference: &tokens::Reference| {
+            let found: Option<Arc<Object>> =
+                self.caches.place("", plural).get(&private.namespace, &reference.name);
+            found.is_some_and(|object| reference.uid.is_empty() || *object.uid == *reference.uid)
+        };
+        lives("serviceaccounts", &private.serviceaccount)
+            && private.pod.as_ref().is_none_or(|pod| lives("pods", pod))
+            && private.secret.as_ref().is_none_or(|secret| lives("secrets", secret))
+    }
+}
+
+/// Compares without telling by the time taken where two secrets differ.
+fn same_secret(a: &str, b: &str) -> bool {
+    a.len() == b.len()
+        && a.bytes().zip(b.bytes()).fold(0u8, |differs, (a, b)| differs | (a ^ b)) == 0
+}

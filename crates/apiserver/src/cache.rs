@@ -1,0 +1,490 @@
+//! All objects in memory, fed by the store's watch; every read is answered from here.
+//!
+//! One [`Cache`] per place in the store holds the newest version of each object and a bounded ring of
+//! recent events. A watcher is only a cursor into that ring: an event is held, and framed, once however
+//! many watch it, and a watcher that falls behind the ring's end is cut off. [`Caches`] applies the
+//! store's batches in order and says up to which revision that has happened.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, OnceLock};
+
+use api::object::{Encoded, Object, SelectableFields};
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use serde_json::Value;
+use store::{Event, EventBatch, KeyRange, RangeRequest, Revision, Store, StoreError};
+use tokio::sync::watch;
+
+use crate::limits::{WATCH_BYTES_KEPT_MAX, WATCH_EVENTS_KEPT_MAX};
+use crate::registry::Registry;
+
+/// First segment of every key.
+const ROOT: &str = "/registry/";
+/// What the empty core group is called in keys.
+const CORE: &str = "core";
+/// Keys read from the store at once while loading.
+const LOAD_PAGE: usize = 10_000;
+
+/// The key of an object in the store; `namespace` is empty for cluster-scoped ones.
+pub fn store_key(group: &str, plural: &str, namespace: &str, name: &str) -> Bytes {
+    let group = if group.is_empty() { CORE } else { group };
+    let key = if namespace.is_empty() {
+        format!("{ROOT}{group}/{plural}/{name}")
+    } else {
+        format!("{ROOT}{group}/{plural}/{namespace}/{name}")
+    };
+    Bytes::from(key)
+}
+
+/// The keys of a collection; `namespace` is empty for all.
+pub fn store_range(group: &str, plural: &str, namespace: &str) -> KeyRange {
+    KeyRange::prefix(store_key(group, plural, namespace, "").to_vec())
+}
+
+/// What happened, as a watch says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// `ADDED`.
+    Added,
+    /// `MODIFIED`.
+    Modified,
+    /// `DELETED`.
+    Deleted,
+}
+
+impl EventKind {
+    /// The word on the wire.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Added => "ADDED",
+            Self::Modified => "MODIFIED",
+            Self::Deleted => "DELETED",
+        }
+    }
+}
+
+/// One change of one object.
+#[derive(Debug)]
+pub struct CacheEvent {
+    /// What happened to the object itself (a watcher with a selector may see it otherwise).
+    pub kind: EventKind,
+    /// The version now; for deletions the last one, at the deletion's revision.
+    pub object: Arc<Object>,
+    /// The version before, unless created.
+    pub previous: Option<Arc<Object>>,
+    frames: [OnceLock<Bytes>; 3],
+}
+
+impl CacheEvent {
+    /// The line of a JSON watch that tells this event as `kind`, made once and shared.
+    pub fn frame(&self, kind: EventKind) -> &Bytes {
+        self.frames[kind as usize].get_or_init(|| {
+            let mut out = Vec::with_capacity(self.object.json_length() + 40);
+            out.extend_from_slice(b"{\"type\":\"");
+            out.extend_from_slice(kind.text().as_bytes());
+            out.extend_from_slice(b"\",\"object\":");
+            self.object.write_json(&mut out);
+            out.extend_from_slice(b"}\n");
+            out.into()
+        })
+    }
+}
+
+#[derive(Default)]
+struct State {
+    /// By `namespace/name`, or `name`.
+    objects: BTreeMap<Box<str>, Arc<Object>>,
+    ring: VecDeque<Arc<CacheEvent>>,
+    ring_bytes: usize,
+    /// Sequence number of the ring's first event.
+    first: u64,
+    /// All events after this revision are in the ring.
+    complete_after: u64,
+}
+
+/// The objects of one place in the store.
+pub struct Cache {
+    state: RwLock<State>,
+    /// Sequence number behind the newest event.
+    end: watch::Sender<u64>,
+}
+
+impl std::fmt::Debug for Cache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Cache")
+    }
+}
+
+/// A watcher's place in the ring.
+#[derive(Clone, Copy, Debug)]
+pub struct Cursor(u64);
+
+impl Cursor {
+    /// A place that every ring has moved past, for a watch that must end at once.
+    pub fn lost() -> Self {
+        Self(0)
+    }
+}
+
+/// The revision asked for is older than what is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooOld {
+    /// The oldest revision from which a watch can start.
+    pub oldest: u64,
+}
+
+fn object_key(namespace: &str, name: &str) -> Box<str> {
+    if namespace.is_empty() { name.into() } else { format!("{namespace}/{name}").into() }
+}
+
+impl Cache {
+    fn new(complete_after: u64) -> Self {
+        // Sequence numbers start above the one that `Cursor::lost` has.
+        let state = State { complete_after, first: 1, ..State::default() };
+        Self { state: RwLock::new(state), end: watch::Sender::new(0) }
+    }
+
+    /// One object.
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<Object>> {
+        self.state.read().objects.get(&object_key(namespace, name)).cloned()
+    }
+
+    /// All objects of a namespace (or all, when empty) that `admit` admits, in key order.
+    pub fn list(&self, namespace: &str, admit: impl Fn(&Object) -> bool) -> Vec<Arc<Object>> {
+        let state = self.state.read();
+        if namespace.is_empty() {
+            return state.objects.values().filter(|object| admit(object)).cloned().collect();
+        }
+        let prefix = format!("{namespace}/");
+        let from: Box<str> = prefix.as_str().into();
+        let range = state.objects.range(from..);
+        range
+            .take_while(|(key, _)| key.starts_with(&prefix))
+            .map(|(_, object)| object)
+            .filter(|object| admit(object))
+            .cloned()
+            .collect()
+    }
+
+    /// Number of objects.
+    pub fn len(&self) -> usize {
+        self.state.read().objects.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The objects as of now with the cursor behind them, taken together.
+    pub fn snapshot(
+        &self,
+        namespace: &str,
+        admit: impl Fn(&Object) -> bool,
+    ) -> (Vec<Arc<Object>>, Cursor) {
+        let state = self.state.read();
+        let cursor = Cursor(state.first + state.ring.len() as u64);
+        let prefix = if namespace.is_empty() { String::new() } else { format!("{namespace}/") };
+        let from: Box<str> = prefix.as_str().into();
+        let objects = state.objects.range(from..).take_while(|(key, _)| key.starts_with(&prefix));
+        let objects = objects.map(|(_, object)| object).filter(|object| admit(object)).cloned();
+        (objects.collect(), cursor)
+    }
+
+    /// The cursor before the first event with a revision greater than `revision`.
+    ///
+    /// # Errors
+    /// Events after that revision have been dropped already.
+    pub fn cursor_after(&self, revision: u64) -> Result<Cursor, TooOld> {
+        let state = self.state.read();
+        if revision < state.complete_after {
+            return Err(TooOld { oldest: state.complete_after });
+        }
+        let at = state.ring.partition_point(|event| event.object.revision <= revision);
+        Ok(Cursor(state.first + at as u64))
+    }
+
+    /// The cursor behind the newest event.
+    pub fn end(&self) -> Cursor {
+        let state = self.state.read();
+        Cursor(state.first + state.ring.len() as u64)
+    }
+
+    /// Up to `max` events from a cursor on, and the cursor behind them; empty when there are none yet.
+    ///
+    /// # Errors
+    /// The watcher was too slow: the ring has moved past its cursor.
+    pub fn read(
+        &self,
+        cursor: Cursor,
+        max: usize,
+    ) -> Result<(Vec<Arc<CacheEvent>>, Cursor), TooOld> {
+        let state = self.state.read();
+        if cursor.0 < state.first {
+            return Err(TooOld { oldest: state.complete_after });
+        }
+        let skip = usize::try_from(cursor.0 - state.first).unwrap_or(usize::MAX);
+        let events: Vec<_> = state.ring.iter().skip(skip).take(max).cloned().collect();
+        let next = Cursor(cursor.0 + events.len() as u64);
+        Ok((events, next))
+    }
+
+    /// A receiver that is marked changed when events have been added.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.end.subscribe()
+    }
+
+    fn load(&self, object: Object) {
+        let key = object_key(&object.namespace, &object.name);
+        self.state.write().objects.insert(key, Arc::new(object));
+    }
+
+    /// Computes the selectable fields of all objects again, after their definition changed.
+    pub fn reindex(&self, fields: impl Fn(&Value) -> SelectableFields) {
+        let mut state = self.state.write();
+        for object in state.objects.values_mut() {
+            let mut renewed = object.at_revision(object.revision);
+            renewed.fields = fields(&object.to_value());
+            *object = Arc::new(renewed);
+        }
+    }
+
+    fn put(&self, object: Object) {
+        let object = Arc::new(object);
+        let mut state = self.state.write();
+        let key = object_key(&object.namespace, &object.name);
+        let previous = state.objects.insert(key, Arc::clone(&object));
+        let kind = if previous.is_some() { EventKind::Modified } else { EventKind::Added };
+        state.push(CacheEvent { kind, object, previous, frames: Default::default() });
+    }
+
+    fn delete(&self, namespace: &str, name: &str, revision: u64) {
+        let mut state = self.state.write();
+        if let Some(previous) = state.objects.remove(&object_key(namespace, name)) {
+            let object = Arc::new(previous.at_revision(revision));
+            let (kind, previous) = (EventKind::Deleted, Some(previous));
+            state.push(CacheEvent { kind, object, previous, frames: Default::default() });
+        }
+    }
+
+    fn announce(&self) {
+        let state = self.state.read();
+        let end = state.first + state.ring.len() as u64;
+        drop(state);
+        self.end.send_replace(end);
+    }
+}
+
+impl State {
+    fn push(&mut self, event: CacheEvent) {
+        self.ring_bytes += event.object.json_length();
+        self.ring.push_back(Arc::new(event));
+        while self.ring.len() > WATCH_EVENTS_KEPT_MAX || self.ring_bytes > WATCH_BYTES_KEPT_MAX {
+            let Some(oldest) = self.ring.pop_front() else { break };
+            self.ring_bytes -= oldest.object.json_length();
+            self.first += 1;
+            self.complete_after = oldest.object.revision;
+        }
+    }
+}
+
+/// What a writer knows of an object that is about to be committed, so that it need not be parsed again.
+struct Pending {
+    value_fields: SelectableFields,
+    value: Value,
+    encoded: Encoded,
+}
+
+/// All caches.
+pub struct Caches {
+    registry: Arc<Registry>,
+    places: RwLock<HashMap<(String, String), Arc<Cache>>>,
+    pending: Mutex<HashMap<usize, Pending>>,
+    applied: watch::Sender<u64>,
+    loaded_at: u64,
+}
+
+impl std::fmt::Debug for Caches {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Caches@{}", *self.applied.borrow())
+    }
+}
+
+/// A key of ours, taken apart.
+fn split_key(key: &[u8]) -> Option<(&str, &str, &str, &str)> {
+    let text = std::str::from_utf8(key).ok()?.strip_prefix(ROOT)?;
+    let mut parts = text.splitn(4, '/');
+    let (group, plural) = (parts.next()?, parts.next()?);
+    let group = if group == CORE { "" } else { group };
+    match (parts.next()?, parts.next()) {
+        (namespace, Some(name)) => Some((group, plural, namespace, name)),
+        (name, None) => Some((group, plural, "", name)),
+    }
+}
+
+impl Caches {
+    /// Reads everything from the store, and follows it from there in `scope`.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn load(
+        registry: Arc<Registry>,
+        store: Arc<dyn Store>,
+        scope: &task::Scope,
+    ) -> Result<Arc<Self>, StoreError> {
+        let range = KeyRange::prefix(ROOT.as_bytes().to_vec());
+        let revision = store.revision().await?;
+        let caches = Arc::new(Self {
+            registry,
+            places: RwLock::default(),
+            pending: Mutex::default(),
+            applied: watch::Sender::new(revision.0),
+            loaded_at: revision.0,
+        });
+        let mut rest = range.clone();
+        loop {
+            let request = RangeRequest { range: rest.clone(), revision, limit: LOAD_PAGE };
+            let page = store.range(request).await?;
+            let Some(last) = page.items.last().map(|item| item.key.clone()) else { break };
+            for item in page.items {
+                caches.load_one(&item.key, item.value, item.mod_revision.0);
+            }
+            if page.remaining == 0 {
+                break;
+            }
+            let mut next = last.to_vec();
+            next.push(0);
+            rest.start = next.into();
+        }
+        let watch = store.watch(range.clone(), revision).await?;
+        scope.spawn_until_cancelled("cache feed", Arc::clone(&caches).follow(store, range, watch));
+        Ok(caches)
+    }
+
+    async fn follow(self: Arc<Self>, store: Arc<dyn Store>, range: KeyRange, mut watch: store::Watch) {
+        loop {
+            match watch.next().await {
+                Some(Ok(batch)) => self.apply(&batch),
+                ended => {
+                    let error = ended.and_then(Result::err).map(|error| error.to_string());
+                    tracing::error!(error, "the store's watch ended; taking it up again");
+                    let after = Revision(*self.applied.borrow());
+                    match store.watch(range.clone(), after).await {
+                        Ok(again) => watch = again,
+                        Err(error) => {
+                            tracing::error!(%error, "the store cannot be watched");
+                            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The cache of a place in the store, made when there is none.
+    pub fn place(&self, group: &str, plural: &str) -> Arc<Cache> {
+        let key = (group.to_owned(), plural.to_owned());
+        if let Some(cache) = self.places.read().get(&key) {
+            return Arc::clone(cache);
+        }
+        let mut places = self.places.write();
+        Arc::clone(places.entry(key).or_insert_with(|| Arc::new(Cache::new(self.loaded_at))))
+    }
+
+    /// The revision up to which all caches are complete.
+    pub fn revision(&self) -> u64 {
+        *self.applied.borrow()
+    }
+
+    /// Resolves when all caches are complete up to `revision`.
+    pub async fn applied(&self, revision: u64) {
+        let mut applied = self.applied.subscribe();
+        // The sender lives in `self`.
+        let _never_closed = applied.wait_for(|have| *have >= revision).await;
+    }
+
+    /// A receiver of the revision up to which all caches are complete.
+    pub fn progress(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
+    }
+
+    /// Tells that `encoded`, made from `value`, is about to be written. Forget it if that fails.
+    pub fn expect(&self, value: Value, encoded: Encoded, value_fields: SelectableFields) {
+        let at = encoded.json.as_ptr() as usize;
+        self.pending.lock().insert(at, Pending { value_fields, value, encoded });
+    }
+
+    /// Takes back what [`Caches::expect`] told.
+    pub fn forget(&self, json: &Bytes) {
+        self.pending.lock().remove(&(json.as_ptr() as usize));
+    }
+
+    fn fields_of(&self, group: &str, plural: &str, value: &Value) -> SelectableFields {
+        let table = self.registry.table();
+        table.at_place(group, plural).map(|row| row.strategy.selectable_fields(value)).unwrap_or_default()
+    }
+
+    fn decode(&self, key: &[u8], value: Bytes, revision: u64) -> Option<Object> {
+        let (group, plural, ..) = split_key(key)?;
+        let pending = self.pending.lock().remove(&(value.as_ptr() as usize));
+        if let Some(pending) = pending.filter(|pending| pending.encoded.json == value) {
+            return Some(Object::new(&pending.value, pending.encoded, pending.value_fields, revision));
+        }
+        let fields = |tree: &Value| self.fields_of(group, plural, tree);
+        match Object::from_stored(value, revision, fields) {
+            Ok(object) => Some(object),
+            Err(error) => {
+                let key = String::from_utf8_lossy(key);
+                tracing::error!(%key, %error, "a stored object is not readable");
+                None
+            }
+        }
+    }
+
+    fn load_one(&self, key: &[u8], value: Bytes, revision: u64) {
+        let Some((group, plural, ..)) = split_key(key) else { return };
+        if let Some(object) = self.decode(key, value, revision) {
+            self.place(group, plural).load(object);
+        }
+    }
+
+    fn apply(&self, batch: &EventBatch) {
+        let mut touched: Vec<Arc<Cache>> = Vec::new();
+        for event in batch.events.iter() {
+            let key = match event {
+                Event::Put { current, .. } => &current.key,
+                Event::Delete { key, .. } => key,
+            };
+            let Some((group, plural, namespace, name)) = split_key(key) else { continue };
+            let cache = self.place(group, plural);
+            match event {
+                Event::Put { current, .. } => {
+                    let revision = current.mod_revision.0;
+                    if let Some(object) = self.decode(key, current.value.clone(), revision) {
+                        cache.put(object);
+                    }
+                }
+                Event::Delete { mod_revision, .. } => cache.delete(namespace, name, mod_revision.0),
+            }
+            if !touched.iter().any(|have| Arc::ptr_eq(have, &cache)) {
+                touched.push(cache);
+            }
+        }
+        self.applied.send_replace(batch.revision.0);
+        for cache in touched {
+            cache.announce();
+        }
+    }
+}
+
+/// Whether a list or watch with this scope and these selectors shows the object.
+pub fn admits(
+    namespace: &str,
+    labels: &api::selector::LabelSelector,
+    fields: &api::selector::FieldSelector,
+    object: &Object,
+) -> bool {
+    (namespace.is_empty() || *object.namespace == *namespace)
+        && labels.matches(|key| object.label(key))
+        && fields.matches(object)
+}

@@ -1,0 +1,309 @@
+//! One request from start to finish: who, may they, what, answer.
+
+use std::sync::Arc;
+
+use admission::User;
+use api::resource::Resource;
+use api::status::Status;
+use authz::Attributes;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, Request};
+use serde_json::Value;
+
+use crate::body;
+use crate::call::{Body, Call};
+use crate::delete::{DeleteOptions, Deleted};
+use crate::request::{Query, RequestInfo};
+use crate::respond::{Answer, Body as HttpBody, Form, list, negotiate, status_answer};
+use crate::server::Server;
+use crate::write::{Part, Written};
+use crate::{general, patching, subresource, virtual_kinds};
+
+/// What is known of the connection that a request came over.
+#[derive(Clone, Debug, Default)]
+pub struct Connection {
+    /// The user of its client certificate, or of the component that calls in process.
+    pub user: Option<User>,
+}
+
+/// Longest text of one `Warning` header, and of all together.
+const WARNING_BYTES_MAX: usize = 4096;
+
+impl Server {
+    /// Answers a request. Never fails: errors become answers.
+    pub async fn handle(self: &Arc<Self>, request: Request<HttpBody>, connection: &Connection) -> Answer {
+        match self.route(request, connection).await {
+            Ok(answer) => answer,
+            Err(status) => status_answer(&status),
+        }
+    }
+
+    async fn route(
+        self: &Arc<Self>,
+        mut request: Request<HttpBody>,
+        connection: &Connection,
+    ) -> Result<Answer, Status> {
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        let info = RequestInfo::parse(request.method(), request.uri().path(), &query);
+        let now = self.clock.now().as_second();
+        let user = self.authenticators.user(request.headers(), connection.user.as_ref(), now)?;
+        let user = self.impersonate(user, request.headers())?;
+        self.check_rights(&user, &info)?;
+        if !info.is_resource {
+            return general::answer(self, &info, &query, request.headers());
+        }
+        let table = self.registry.table();
+        let resource = table.find(&info.group, &info.version, &info.resource).cloned();
+        let resource = resource.ok_or_else(Status::no_such_path)?;
+        check_served(&resource, &info)?;
+        let headers = std::mem::take(request.headers_mut());
+        let call = Call { info, query, headers, user, resource, warnings: Default::default() };
+        let mut answer = match self.dispatch(&call, request).await {
+            Ok(answer) => answer,
+            Err(status) => status_answer(&status),
+        };
+        add_warnings(&call, answer.headers_mut());
+        Ok(answer)
+    }
+
+    fn check_rights(&self, user: &User, info: &RequestInfo) -> Result<(), Status> {
+        let asked = attributes(user, info);
+        self.authorize(&asked).map_err(|reason| forbidden(user, info, &reason))
+    }
+
+    /// The user that the `Impersonate-*` headers name, if the real one may.
+    fn impersonate(&self, user: User, headers: &HeaderMap) -> Result<User, Status> {
+        let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
+        let Some(name) = headers.get("impersonate-user").map(text) else { return Ok(user) };
+        let mut groups: Vec<String> = headers.get_all("impersonate-group").iter().map(text).collect();
+        let mut wanted = vec![("users", name.clone())];
+        if let Some((namespace, account)) =
+            name.strip_prefix(crate::tokens::USER_PREFIX).and_then(|rest| rest.split_once(':'))
+        {
+            wanted = vec![("serviceaccounts", account.to_owned())];
+            if groups.is_empty() {
+                groups = crate::tokens::groups(namespace);
+                groups.pop();
+            }
+        }
+        wanted.extend(groups.iter().map(|group| ("groups", group.clone())));
+        for (resource, name) in &wanted {
+            let info = RequestInfo {
+                is_resource: true,
+                verb: "impersonate".to_owned(),
+                version: "v1".to_owned(),
+                resource: (*resource).to_owned(),
+                name: name.clone(),
+                ..RequestInfo::default()
+            };
+            self.check_rights(&user, &info)?;
+        }
+        if name != "system:anonymous" && !groups.iter().any(|group| group == "system:authenticated") {
+            groups.push("system:authenticated".to_owned());
+        }
+        let uid = headers.get("impersonate-uid").map(text).unwrap_or_default();
+        Ok(User { name, uid, groups, ..User::default() })
+    }
+
+    async fn dispatch(self: &Arc<Self>, call: &Call, request: Request<HttpBody>) -> Result<Answer, Status> {
+        if !call.info.subresource.is_empty() {
+            return subresource::answer(self, call, request).await;
+        }
+        if call.resource.virtual_only {
+            let body = read_body(call, request).await?;
+            return virtual_kinds::answer(self, call, &body).await;
+        }
+        match call.info.verb.as_str() {
+            "get" => {
+                let form = self.form(call)?;
+                form.object(self, 200, &*self.get(call).await?)
+            }
+            "list" => self.list(call, &self.form(call)?).await,
+            "watch" => crate::websocket::watch(self, call, request).await,
+            "create" => {
+                let body = read_body(call, request).await?;
+                let options = call.write_options()?;
+                let schema = body::schema_of(&call.resource);
+                let object = body::decode(call, &body, &schema, &options.field_validation)?;
+                let written = self.create(call, object, &options).await?;
+                self.show(call, &written)
+            }
+            "update" => self.put(call, request, Part::Main).await,
+            "patch" => patching::patch(self, call, request, Part::Main).await,
+            "delete" => self.answer_delete(call, request).await,
+            "deletecollection" => {
+                let body = read_body(call, request).await?;
+                let options = DeleteOptions::read(call, &body::decode_options(&body, "v1", "DeleteOptions")?)?;
+                let objects = self.delete_collection(call, &options).await?;
+                let list_meta = crate::respond::ListMeta {
+                    revision: self.caches.revision(),
+                    ..crate::respond::ListMeta::default()
+                };
+                list(self, &self.form(call)?, objects, &list_meta)
+            }
+            verb => {
+                let resource = &call.resource;
+                Err(Status::method_not_supported(&resource.group, &resource.plural, verb))
+            }
+        }
+    }
+
+    /// PUT of an object or one of its parts.
+    pub(crate) async fn put(
+        self: &Arc<Self>,
+        call: &Call,
+        request: Request<HttpBody>,
+        part: Part,
+    ) -> Result<Answer, Status> {
+        let body = read_body(call, request).await?;
+        let options = call.write_options()?;
+        let schema = body::schema_of(&call.resource);
+        let object = body::decode(call, &body, &schema, &options.field_validation)?;
+        if part == Part::Main && call.resource.create_on_update {
+            self.fresh().await?;
+            let namespace = if call.resource.is_namespaced() { &*call.info.namespace } else { "" };
+            if self.cache_of(&call.resource).get(namespace, &call.info.name).is_none() {
+                let written = self.create(call, object, &options).await?;
+                return self.show(call, &written);
+            }
+        }
+        let written = self.update(call, part, &options, |_| Ok(object.clone())).await?;
+        self.show(call, &written)
+    }
+
+    async fn answer_delete(
+        self: &Arc<Self>,
+        call: &Call,
+        request: Request<HttpBody>,
+    ) -> Result<Answer, Status> {
+        let body = read_body(call, request).await?;
+        let options = DeleteOptions::read(call, &body::decode_options(&body, "v1", "DeleteOptions")?)?;
+        let form = self.form(call)?;
+        match self.delete(call, &options).await? {
+            Deleted::Marked(object) => form.object(self, 200, &object),
+            Deleted::Gone(object) => {
+                let resource = &call.resource;
+                let status =
+                    Status::deleted(&resource.group, &resource.plural, &object.name, &object.uid);
+                Ok(status_answer(&status))
+            }
+        }
+    }
+
+    /// The form in which a call's client wants objects.
+    ///
+    /// # Errors
+    /// 406.
+    pub fn form(&self, call: &Call) -> Result<Form, Status> {
+        let accept = call.headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+        let mut accept = negotiate(accept)?;
+        accept.pretty |= call.query.flag("pretty");
+        Ok(Form {
+            resource: Arc::clone(&call.resource),
+            accept,
+            include: call.query.text("includeObject").to_owned(),
+            now: self.clock.now(),
+        })
+    }
+
+    /// The answer to a write.
+    ///
+    /// # Errors
+    /// The encoding cannot be had.
+    pub fn show(&self, call: &Call, written: &Written) -> Result<Answer, Status> {
+        self.form(call)?.object(self, if written.created { 201 } else { 200 }, &written.object)
+    }
+}
+
+/// Reads a call's body with its media type.
+///
+/// # Errors
+/// As [`body::read`].
+pub(crate) async fn read_body(call: &Call, request: Request<HttpBody>) -> Result<Body, Status> {
+    let media_type = call.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = media_type.unwrap_or_default().to_ascii_lowercase();
+    Ok(Body { bytes: body::read(request.into_body()).await?, media_type })
+}
+
+/// The authorization question of a request.
+pub(crate) fn attributes<'a>(user: &'a User, info: &'a RequestInfo) -> Attributes<'a> {
+    Attributes {
+        user: &user.name,
+        groups: &user.groups,
+        extra: Some(&user.extra),
+        verb: &info.verb,
+        is_resource: info.is_resource,
+        group: &info.group,
+        version: &info.version,
+        resource: &info.resource,
+        subresource: &info.subresource,
+        namespace: &info.namespace,
+        name: &info.name,
+        path: &info.path,
+    }
+}
+
+/// 403 in upstream's words.
+fn forbidden(user: &User, info: &RequestInfo, reason: &str) -> Status {
+    let tail = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+    if !info.is_resource {
+        let message =
+            format!("forbidden: User \"{}\" cannot {} path \"{}\"{tail}", user.name, info.verb, info.path);
+        return Status::failure(403, "Forbidden", message);
+    }
+    let resource = match info.subresource.as_str() {
+        "" => info.resource.clone(),
+        subresource => format!("{}/{subresource}", info.resource),
+    };
+    let place = if info.namespace.is_empty() || info.resource == "namespaces" && info.name.is_empty() {
+        "at the cluster scope".to_owned()
+    } else {
+        format!("in the namespace \"{}\"", info.namespace)
+    };
+    let why = format!(
+        "User \"{}\" cannot {} resource \"{resource}\" in API group \"{}\" {place}{tail}",
+        user.name, info.verb, info.group
+    );
+    Status::forbidden(&info.group, &info.resource, &info.name, &why)
+}
+
+fn check_served(resource: &Resource, info: &RequestInfo) -> Result<(), Status> {
+    let not_served =
+        || Status::method_not_supported(&resource.group, &resource.plural, &info.verb);
+    let needs_namespace = resource.is_namespaced() && info.namespace.is_empty();
+    if needs_namespace && !matches!(info.verb.as_str(), "list" | "watch" | "deletecollection") {
+        return Err(if info.name.is_empty() { not_served() } else { Status::no_such_path() });
+    }
+    if !resource.is_namespaced() && !info.namespace.is_empty() && info.resource != "namespaces" {
+        return Err(Status::no_such_path());
+    }
+    if info.subresource.is_empty() {
+        let served = resource.verbs.iter().any(|verb| verb == info.verb);
+        let named = info.verb != "create" || info.name.is_empty();
+        return if served && named { Ok(()) } else { Err(not_served()) };
+    }
+    resource.subresource(&info.subresource).map(|_| ()).ok_or_else(Status::no_such_path)
+}
+
+fn add_warnings(call: &Call, headers: &mut HeaderMap) {
+    let mut room = WARNING_BYTES_MAX;
+    let mut sent: Vec<String> = Vec::new();
+    for warning in call.warnings.lock().iter() {
+        let text: String = warning.chars().filter(|c| !c.is_control()).collect();
+        let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
+        let line = format!("299 - \"{quoted}\"");
+        if sent.contains(&line) || line.len() > room {
+            continue;
+        }
+        room -= line.len();
+        if let Ok(value) = HeaderValue::from_bytes(line.as_bytes()) {
+            headers.append("warning", value);
+        }
+        sent.push(line);
+    }
+}
+
+/// `Value` as text, empty when it is none.
+pub(crate) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}

@@ -1,0 +1,127 @@
+//! The transport of components in the server's own process: a direct call, and the cached objects.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use admission::User;
+use api::selector;
+use client::{Client, Source, Update, WatchScope};
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
+
+use crate::cache::{Cache, Cursor, EventKind};
+use crate::handle::Connection;
+use crate::limits::WATCH_BATCH_MAX;
+use crate::respond::{Body, BodyError};
+use crate::server::Server;
+use crate::watch::Filter;
+
+/// Calls the server as one user.
+#[derive(Clone)]
+struct Direct {
+    server: Arc<Server>,
+    connection: Connection,
+}
+
+impl tower::Service<Request<kube::client::Body>> for Direct {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<kube::client::Body>) -> Self::Future {
+        let (server, connection) = (Arc::clone(&self.server), self.connection.clone());
+        let request = request.map(|body| body.map_err(|error| BodyError(error.into())).boxed_unsync());
+        Box::pin(async move { Ok(server.handle(request, &connection).await) })
+    }
+}
+
+/// The server's cached objects, without a copy.
+struct Shared {
+    server: Arc<Server>,
+}
+
+struct Following {
+    cache: Arc<Cache>,
+    changes: tokio::sync::watch::Receiver<u64>,
+    filter: Filter,
+    cursor: Option<Cursor>,
+    ready: std::collections::VecDeque<Update>,
+}
+
+impl Source for Shared {
+    fn watch(&self, watched: WatchScope) -> BoxStream<'static, Update> {
+        let table = self.server.registry.table();
+        let row = table.find(&watched.group, &watched.version, &watched.plural);
+        let Some(row) = row else {
+            tracing::error!(?watched, "no such resource");
+            return futures::stream::pending().boxed();
+        };
+        let cache = self.server.cache_of(row);
+        let selectors = selector::parse_labels(&watched.labels)
+            .and_then(|labels| Ok((labels, selector::parse_fields(&watched.fields)?)));
+        let (labels, fields) = match selectors {
+            Ok(selectors) => selectors,
+            Err(error) => {
+                tracing::error!(?watched, %error, "a selector cannot be read");
+                return futures::stream::pending().boxed();
+            }
+        };
+        let filter = Filter { namespace: watched.namespace, labels, fields };
+        let changes = cache.subscribe();
+        let following =
+            Following { cache, changes, filter, cursor: None, ready: std::collections::VecDeque::new() };
+        futures::stream::unfold(following, |mut following| async move {
+            following.next().await.map(|update| (update, following))
+        })
+        .boxed()
+    }
+}
+
+impl Following {
+    async fn next(&mut self) -> Option<Update> {
+        loop {
+            if let Some(update) = self.ready.pop_front() {
+                return Some(update);
+            }
+            self.changes.borrow_and_update();
+            let Some(cursor) = self.cursor else {
+                let (objects, cursor) =
+                    self.cache.snapshot(&self.filter.namespace, |object| self.filter.admits(object));
+                self.cursor = Some(cursor);
+                return Some(Update::Reset(objects));
+            };
+            match self.cache.read(cursor, WATCH_BATCH_MAX) {
+                Err(_too_slow) => self.cursor = None,
+                Ok((events, next)) => {
+                    let waits = events.is_empty();
+                    self.cursor = Some(next);
+                    let seen = events.iter().filter_map(|event| self.filter.see(event));
+                    self.ready.extend(seen.map(|(kind, object)| match kind {
+                        EventKind::Deleted => Update::Deleted(object),
+                        EventKind::Added | EventKind::Modified => Update::Applied(object),
+                    }));
+                    if waits && self.changes.changed().await.is_err() {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A client of `server` in its own process, with `user`'s rights. Its informers run in `scope`.
+pub fn client(server: &Arc<Server>, user: User, scope: task::Scope) -> Client {
+    let connection = Connection { user: Some(user) };
+    let direct = Direct { server: Arc::clone(server), connection };
+    let kube = kube::Client::new(direct, "default");
+    Client::new(kube, Arc::new(Shared { server: Arc::clone(server) }), scope)
+}

@@ -1,0 +1,34 @@
+//! The bounds of the API server.
+
+use std::time::Duration;
+
+/// Largest request body, as upstream's.
+pub const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// Watch events kept per resource for watchers to catch up.
+pub const WATCH_EVENTS_KEPT_MAX: usize = 20_000;
+/// Bytes of watch events kept per resource.
+pub const WATCH_BYTES_KEPT_MAX: usize = 64 * 1024 * 1024;
+/// Bytes gathered before a chunk of a list or watch is handed to the connection.
+pub const CHUNK_BYTES: usize = 64 * 1024;
+/// Watch events taken from the cache at once by one watcher.
+pub const WATCH_BATCH_MAX: usize = 512;
+/// Tries of a write that names no revision and meets a concurrent one.
+pub const WRITE_TRIES_MAX: usize = 20;
+/// How long a watch lasts when the client names no limit; upstream picks 30 to 60 minutes.
+pub const WATCH_DURATION_DEFAULT: Duration = Duration::from_secs(45 * 60);
+/// Longest watch a client may ask for.
+pub const WATCH_DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
+/// How often a watch that asked for bookmarks gets one.
+pub const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
+/// How long a TLS handshake or the head of a request may take.
+pub const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// Connections served at once.
+pub const CONNECTIONS_MAX: usize = 20_000;
+/// Names tried for one `generateName`.
+pub const GENERATE_NAME_TRIES: usize = 8;
+/// Longest name that `generateName` keeps before its random suffix.
+pub const GENERATE_NAME_BASE_MAX: usize = 58;
+/// All annotations of an object together, in bytes.
+pub const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
+/// How long a request may wait for the cache to show a revision.
+pub const FRESH_READ_MAX: Duration = Duration::from_secs(10);

@@ -1,0 +1,294 @@
+//! The part of a write that is the same for every kind: names, identity, timestamps, finalizers.
+
+use api::field::{Error, Path};
+use api::meta;
+use api::name;
+use api::resource::{NameRule, Resource};
+use api::status::Status;
+use clock::Random;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::limits::{ANNOTATIONS_BYTES_MAX, GENERATE_NAME_BASE_MAX};
+
+/// Length of the suffix behind `generateName`.
+const SUFFIX_LENGTH: usize = 5;
+
+/// A timestamp as Kubernetes writes it: whole seconds.
+pub fn seconds(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Checks kind and version of a body against the row, and fills them in when missing.
+pub fn check_type(resource: &Resource, object: &mut Value) -> Result<(), Status> {
+    let expected = resource.api_version();
+    for (key, want) in [("kind", &*resource.kind), ("apiVersion", expected.as_str())] {
+        match object.get(key).and_then(Value::as_str) {
+            None | Some("") => {
+                meta::object_mut(object).insert(key.to_owned(), want.into());
+            }
+            Some(have) if have == want => {}
+            Some(have) => {
+                return Err(Status::bad_request(format!(
+                    "the {} in the data ({have}) does not match the expected {} ({want})",
+                    if key == "kind" { "object kind" } else { "API version" },
+                    if key == "kind" { "kind" } else { "API version" },
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Puts the namespace of the path into the object, or refuses another one.
+pub fn check_namespace(resource: &Resource, object: &mut Value, namespace: &str) -> Result<(), Status> {
+    if !resource.is_namespaced() {
+        meta::remove(object, "namespace");
+        return Ok(());
+    }
+    let have = meta::namespace(object);
+    if have.is_empty() {
+        meta::set(object, "namespace", namespace);
+    } else if have != namespace {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    Ok(())
+}
+
+/// Gives a new object its name, identity and birth date, and drops what only the server may set.
+pub fn prepare_for_create(
+    resource: &Resource,
+    object: &mut Value,
+    now: Timestamp,
+    random: &mut Random,
+) {
+    let metadata = meta::map_mut(object);
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {
+        metadata.remove(field);
+    }
+    metadata.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());
+    metadata.insert("creationTimestamp".into(), seconds(now).into());
+    metadata.remove("generation");
+    if resource.has_generation {
+        metadata.insert("generation".into(), 1.into());
+    }
+    if resource.has_status {
+        meta::object_mut(object).remove("status");
+    }
+    generate_name(object, random);
+}
+
+/// Replaces an empty name by `generateName` with a random suffix.
+pub fn generate_name(object: &mut Value, random: &mut Random) {
+    let base = meta::text(object, "generateName");
+    if base.is_empty() || !meta::name(object).is_empty() {
+        return;
+    }
+    let mut end = base.len().min(GENERATE_NAME_BASE_MAX);
+    while !base.is_char_boundary(end) {
+        end -= 1;
+    }
+    let name = format!("{}{}", &base[..end], random.name_suffix(SUFFIX_LENGTH));
+    meta::set(object, "name", name);
+}
+
+/// Restores what an updater may not touch.
+pub fn prepare_for_update(object: &mut Value, old: &Value) {
+    let preserved =
+        ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName"];
+    for field in preserved {
+        match meta::get(old, field) {
+            Some(value) => meta::set(object, field, value.clone()),
+            None => meta::remove(object, field),
+        }
+    }
+    meta::remove(object, "selfLink");
+}
+
+/// Whether anything but metadata and status differs: what bumps the generation.
+pub fn spec_differs(new: &Value, old: &Value) -> bool {
+    let part = |value: &Value| -> Vec<(String, Value)> {
+        let map = value.as_object().into_iter().flatten();
+        map.filter(|(key, _)| !matches!(key.as_str(), "metadata" | "status" | "kind" | "apiVersion"))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    };
+    part(new) != part(old)
+}
+
+/// Faults of the metadata of a new object.
+pub fn validate(resource: &Resource, object: &Value) -> Vec<Error> {
+    let path = Path::new("metadata");
+    let mut errors = Vec::new();
+    let generate = meta::text(object, "generateName");
+    let name_path = path.child("name");
+    let object_name = meta::name(object);
+    if object_name.is_empty() {
+        let detail = if generate.is_empty() { "name or generateName is required" } else { "" };
+        errors.push(Error::required(&name_path, detail));
+    } else if let Err(fault) = check_name(resource.name_rule, object_name) {
+        errors.push(Error::invalid(&name_path, object_name, fault));
+    }
+    validate_maps(object, &path, &mut errors);
+    validate_finalizers(object, &path, &mut errors);
+    validate_owners(object, &path, &mut errors);
+    errors
+}
+
+/// Whether a name fits the rule.
+pub fn check_name(rule: NameRule, text: &str) -> Result<(), String> {
+    match rule {
+        NameRule::Subdomain => name::subdomain(text),
+        NameRule::Label => name::label(text),
+        NameRule::Label1035 => name::label_1035(text),
+        NameRule::PathSegment => name::path_segment(text),
+        NameRule::Own => Ok(()),
+    }
+}
+
+fn validate_maps(object: &Value, path: &Path, errors: &mut Vec<Error>) {
+    let entries = |field: &str| {
+        meta::get(object, field).and_then(Value::as_object).into_iter().flatten()
+    };
+    let labels = path.child("labels");
+    for (key, value) in entries("labels") {
+        if let Err(fault) = name::qualified(key) {
+            errors.push(Error::invalid(&labels, key.as_str(), fault));
+        }
+        let text = value.as_str().unwrap_or_default();
+        if let Err(fault) = name::label_value(text) {
+            errors.push(Error::invalid(&labels, text, fault));
+        }
+    }
+    let annotations = path.child("annotations");
+    let mut size = 0;
+    for (key, value) in entries("annotations") {
+        if let Err(fault) = name::qualified(&key.to_lowercase()) {
+            errors.push(Error::invalid(&annotations, key.as_str(), fault));
+        }
+        size += key.len() + value.as_str().map_or(0, str::len);
+    }
+    if size > ANNOTATIONS_BYTES_MAX {
+        errors.push(Error::too_long(&annotations, ANNOTATIONS_BYTES_MAX));
+    }
+}
+
+fn validate_finalizers(object: &Value, path: &Path, errors: &mut Vec<Error>) {
+    let path = path.child("finalizers");
+    let finalizers = meta::finalizers(object);
+    for finalizer in &finalizers {
+        if let Err(fault) = name::qualified(finalizer) {
+            errors.push(Error::invalid(&path, *finalizer, fault));
+        }
+    }
+    if finalizers.contains(&"orphan") && finalizers.contains(&"foregroundDeletion") {
+        let value = Value::from(finalizers.iter().map(|f| (*f).to_owned()).collect::<Vec<_>>());
+        let detail = "finalizer orphan and foregroundDeletion cannot be both set";
+        errors.push(Error::invalid(&path, value, detail));
+    }
+}
+
+fn validate_owners(object: &Value, path: &Path, errors: &mut Vec<Error>) {
+    let path = path.child("ownerReferences");
+    let owners = meta::get(object, "ownerReferences").and_then(Value::as_array);
+    let mut controllers = 0;
+    for (index, owner) in owners.into_iter().flatten().enumerate() {
+        let at = path.index(index);
+        for field in ["apiVersion", "kind", "name", "uid"] {
+            if owner.get(field).and_then(Value::as_str).unwrap_or_default().is_empty() {
+                let detail = match field {
+                    "apiVersion" => "version must not be empty",
+                    _ => "must not be empty",
+                };
+                errors.push(Error::invalid(&at.child(field), "", detail));
+            }
+        }
+        controllers += usize::from(owner.get("controller") == Some(&Value::Bool(true)));
+    }
+    if controllers > 1 {
+        let detail = "Only one reference can have Controller set to true.";
+        errors.push(Error::invalid(&path, Value::Null, detail));
+    }
+}
+
+/// Faults of changed metadata.
+pub fn validate_update(new: &Value, old: &Value) -> Vec<Error> {
+    let path = Path::new("metadata");
+    let mut errors = Vec::new();
+    let immutable = "field is immutable";
+    for field in ["name", "namespace"] {
+        if meta::text(new, field) != meta::text(old, field) {
+            errors.push(Error::invalid(&path.child(field), meta::text(new, field), immutable));
+        }
+    }
+    validate_maps(new, &path, &mut errors);
+    validate_finalizers(new, &path, &mut errors);
+    validate_owners(new, &path, &mut errors);
+    if meta::is_deleting(old) {
+        let had = meta::finalizers(old);
+        let mut added: Vec<&str> =
+            meta::finalizers(new).into_iter().filter(|finalizer| !had.contains(finalizer)).collect();
+        added.sort_unstable();
+        if !added.is_empty() {
+            let detail = format!(
+                "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+                added.iter().map(|f| format!("\"{f}\"")).collect::<Vec<_>>().join(", ")
+            );
+            errors.push(Error::forbidden(&path.child("finalizers"), detail));
+        }
+    }
+    errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn row() -> std::sync::Arc<Resource> {
+        let all = api::kinds::all();
+        all.iter().find(|row| row.plural == "configmaps").cloned().unwrap()
+    }
+
+    #[test]
+    fn a_new_object_gets_its_identity() {
+        let mut object = json!({"metadata": {"generateName": "a-", "uid": "mine",
+            "deletionTimestamp": "2020-01-01T00:00:00Z"}});
+        let now = "2026-01-02T03:04:05.6Z".parse().unwrap();
+        prepare_for_create(&row(), &mut object, now, &mut Random::seeded(1));
+        assert_eq!(meta::text(&object, "creationTimestamp"), "2026-01-02T03:04:05Z");
+        assert_eq!(meta::name(&object).len(), 7);
+        assert_ne!(meta::uid(&object), "mine");
+        assert!(!meta::is_deleting(&object));
+    }
+
+    #[test]
+    fn bad_metadata_is_named() {
+        let object = json!({"metadata": {"name": "A", "labels": {"-x": "ok"},
+            "ownerReferences": [{"kind": "K"}]}});
+        let fields: Vec<String> =
+            validate(&row(), &object).into_iter().map(|error| error.field).collect();
+        assert_eq!(
+            fields,
+            [
+                "metadata.name",
+                "metadata.labels",
+                "metadata.ownerReferences[0].apiVersion",
+                "metadata.ownerReferences[0].name",
+                "metadata.ownerReferences[0].uid"
+            ]
+        );
+    }
+
+    #[test]
+    fn finalizers_cannot_be_added_to_a_dying_object() {
+        let old = json!({"metadata": {"name": "a", "deletionTimestamp": "2020-01-01T00:00:00Z"}});
+        let mut new = old.clone();
+        meta::set(&mut new, "finalizers", json!(["x.io/y"]));
+        let errors = validate_update(&new, &old);
+        assert_eq!(errors.len(), 1);
+        assert_eq!(errors[0].reason(), "FieldValueForbidden");
+    }
+}

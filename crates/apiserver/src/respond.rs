@@ -1,0 +1,295 @@
+//! Answers on the wire: encodings, forms, lists as streams, errors.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use api::object::Object;
+use api::resource::Resource;
+use api::status::Status;
+use bytes::Bytes;
+use codec::{Accept, MediaType, Transform};
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Response, StatusCode};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use store::StoreError;
+
+use crate::limits::CHUNK_BYTES;
+use crate::server::Server;
+use crate::table;
+
+/// An error of a body that is being read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("the body broke off")]
+pub struct BodyError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
+/// Any body of ours.
+pub type Body = UnsyncBoxBody<Bytes, BodyError>;
+/// Any answer of ours.
+pub type Answer = Response<Body>;
+
+/// A body of bytes that are there already.
+pub fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A body that is made chunk by chunk.
+pub fn stream<S>(chunks: S) -> Body
+where
+    S: futures::Stream<Item = Result<Bytes, BodyError>> + Send + 'static,
+{
+    use futures::StreamExt as _;
+    StreamBody::new(chunks.map(|chunk| chunk.map(Frame::data))).boxed_unsync()
+}
+
+/// An answer with a body of one media type.
+pub fn answer(code: u16, media_type: &'static str, body: Body) -> Answer {
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    response
+}
+
+/// A JSON answer.
+pub fn json_answer(code: u16, value: &Value) -> Answer {
+    answer(code, "application/json", full(value.to_string()))
+}
+
+/// A plain-text answer.
+pub fn text_answer(code: u16, text: impl Into<Bytes>) -> Answer {
+    answer(code, "text/plain; charset=utf-8", full(text))
+}
+
+/// The answer that a [`Status`] is.
+pub fn status_answer(status: &Status) -> Answer {
+    let mut response = json_answer(status.code, &status.to_json());
+    let retry = status.details.retry_after_seconds;
+    if retry > 0 {
+        response.headers_mut().insert("retry-after", HeaderValue::from(retry));
+    }
+    response
+}
+
+/// What a client is told when the store fails.
+pub fn store_failure(error: &StoreError) -> Status {
+    match error {
+        StoreError::NoSpace => Status::unavailable(
+            "the store has no space left on its device; free some and try again",
+        ),
+        StoreError::InvalidTransaction { reason } => Status::too_large(reason.clone()),
+        StoreError::Closed => Status::unavailable("the store is shutting down"),
+        StoreError::Compacted { .. } => Status::expired(
+            "The provided continue parameter is too old to display a consistent list result.",
+        ),
+        other => Status::internal(other),
+    }
+}
+
+/// The form in which a client wants objects.
+#[derive(Clone)]
+pub struct Form {
+    /// The row in whose version objects are shown.
+    pub resource: Arc<Resource>,
+    /// Encoding and transformation.
+    pub accept: Accept,
+    /// What a table's rows carry: `None`, `Metadata` or `Object`.
+    pub include: String,
+    /// The time that ages are relative to.
+    pub now: Timestamp,
+}
+
+impl Form {
+    /// Whether stored bytes can be sent as they are.
+    pub fn is_stored_json(&self) -> bool {
+        self.accept.media == MediaType::Json
+            && self.accept.transform.is_none()
+            && self.resource.is_storage_form()
+    }
+
+    fn transform_kind(&self) -> &str {
+        self.accept.transform.as_ref().map_or("", |transform| transform.kind.as_str())
+    }
+
+    /// One object as a tree in this form.
+    pub fn value(&self, server: &Server, object: &Object) -> Value {
+        self.transform(server.in_version(&self.resource, object), "")
+    }
+
+    /// A tree in the row's version, transformed.
+    pub fn transform(&self, value: Value, revision: &str) -> Value {
+        match self.transform_kind() {
+            "Table" => {
+                let revision = match revision {
+                    "" => api::meta::text(&value, "resourceVersion").to_owned(),
+                    revision => revision.to_owned(),
+                };
+                table::render(&self.resource, &[value], &revision, &self.include, self.now)
+            }
+            "PartialObjectMetadata" | "PartialObjectMetadataList" => partial(&value),
+            _ => value,
+        }
+    }
+
+    /// A tree as bytes in this form's encoding.
+    ///
+    /// # Errors
+    /// The kind has no such encoding.
+    pub fn encode(&self, value: &Value) -> Result<Bytes, Status> {
+        match self.accept.media {
+            MediaType::Json if self.accept.pretty => {
+                serde_json::to_vec_pretty(value).map(Bytes::from).map_err(Status::internal)
+            }
+            MediaType::Json => serde_json::to_vec(value).map(Bytes::from).map_err(Status::internal),
+            MediaType::Yaml => serde_saphyr::to_string(value)
+                .map(Bytes::from)
+                .map_err(Status::internal),
+            MediaType::Protobuf => codec::protobuf::encode(value)
+                .map_err(|error| Status::not_acceptable(error.to_string())),
+        }
+    }
+
+    /// One object as an answer.
+    ///
+    /// # Errors
+    /// The kind has no such encoding.
+    pub fn object(&self, server: &Server, code: u16, object: &Object) -> Result<Answer, Status> {
+        let bytes = if self.is_stored_json() && !self.accept.pretty {
+            object.to_json().into()
+        } else {
+            self.encode(&self.value(server, object))?
+        };
+        Ok(answer(code, self.accept.media.content_type(), full(bytes)))
+    }
+}
+
+fn partial(value: &Value) -> Value {
+    json!({
+        "kind": "PartialObjectMetadata",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": value.get("metadata").cloned().unwrap_or_default(),
+    })
+}
+
+/// The metadata of a list.
+#[derive(Clone, Debug, Default)]
+pub struct ListMeta {
+    /// Revision of the list.
+    pub revision: u64,
+    /// Token for the next page, empty at the end.
+    pub next: String,
+    /// Objects behind this page, where known.
+    pub remaining: Option<usize>,
+}
+
+impl ListMeta {
+    fn to_json(&self) -> Value {
+        let mut out = json!({"resourceVersion": self.revision.to_string()});
+        if !self.next.is_empty() {
+            out["continue"] = json!(self.next);
+        }
+        if let Some(remaining) = self.remaining {
+            out["remainingItemCount"] = json!(remaining);
+        }
+        out
+    }
+}
+
+/// A list as an answer: streamed where the form allows it, so that its size costs no memory.
+///
+/// # Errors
+/// The kind has no such encoding.
+pub fn list(
+    server: &Arc<Server>,
+    form: &Form,
+    objects: Vec<Arc<Object>>,
+    list_meta: &ListMeta,
+) -> Result<Answer, Status> {
+    let transform = form.transform_kind();
+    if transform == "Table" {
+        let values: Vec<Value> =
+            objects.iter().map(|object| server.in_version(&form.resource, object)).collect();
+        let revision = list_meta.revision.to_string();
+        let mut out = table::render(&form.resource, &values, &revision, &form.include, form.now);
+        out["metadata"] = list_meta.to_json();
+        return Ok(answer(200, form.accept.media.content_type(), full(form.encode(&out)?)));
+    }
+    let (kind, api_version) = if transform.is_empty() {
+        (form.resource.list_kind.to_string(), form.resource.api_version())
+    } else {
+        ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned())
+    };
+    if form.accept.media == MediaType::Json && !form.accept.pretty {
+        let head = format!(
+            "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{},\"items\":[",
+            Value::from(kind),
+            Value::from(api_version),
+            list_meta.to_json()
+        );
+        let chunks = ListChunks {
+            server: Arc::clone(server),
+            form: form.clone(),
+            objects: objects.into(),
+            head: Some(head),
+            any: false,
+        };
+        let body = stream(futures::stream::iter(chunks.map(Ok)));
+        return Ok(answer(200, "application/json", body));
+    }
+    let items: Vec<Value> = objects.iter().map(|object| form.value(server, object)).collect();
+    let out = json!({"kind": kind, "apiVersion": api_version,
+        "metadata": list_meta.to_json(), "items": items});
+    Ok(answer(200, form.accept.media.content_type(), full(form.encode(&out)?)))
+}
+
+struct ListChunks {
+    server: Arc<Server>,
+    form: Form,
+    objects: VecDeque<Arc<Object>>,
+    head: Option<String>,
+    any: bool,
+}
+
+impl Iterator for ListChunks {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        let head = self.head.take();
+        if head.is_none() && self.objects.is_empty() {
+            return None;
+        }
+        let mut out = Vec::with_capacity(CHUNK_BYTES + 8 * 1024);
+        out.extend_from_slice(head.unwrap_or_default().as_bytes());
+        let stored = self.form.is_stored_json();
+        while let Some(object) = self.objects.pop_front() {
+            if self.any {
+                out.push(b',');
+            }
+            self.any = true;
+            if stored {
+                object.write_json(&mut out);
+            } else {
+                out.extend_from_slice(self.form.value(&self.server, &object).to_string().as_bytes());
+            }
+            if out.len() >= CHUNK_BYTES && !self.objects.is_empty() {
+                return Some(out.into());
+            }
+        }
+        out.extend_from_slice(b"]}");
+        Some(out.into())
+    }
+}
+
+/// What a client of a resource may ask for.
+///
+/// # Errors
+/// 406.
+pub fn negotiate(accept: Option<&str>) -> Result<Accept, Status> {
+    Accept::negotiate(accept, Transform::is_offered).ok_or_else(|| {
+        Status::not_acceptable(
+            "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf",
+        )
+    })
+}

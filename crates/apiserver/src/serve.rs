@@ -1,0 +1,82 @@
+//! Listening: TLS, HTTP/1.1 and HTTP/2, one task per connection.
+
+use std::sync::Arc;
+
+use http_body_util::BodyExt as _;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+
+use crate::authenticate::certificate_user;
+use crate::handle::Connection;
+use crate::limits::{CONNECTIONS_MAX, HANDSHAKE_MAX};
+use crate::respond::BodyError;
+use crate::server::Server;
+
+/// Serves until the server's scope ends.
+pub async fn serve(server: Arc<Server>, listener: TcpListener, tls: Arc<rustls::ServerConfig>) {
+    let acceptor = TlsAcceptor::from(tls);
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = server.scope.cancelled() => return,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let (server, acceptor) = (Arc::clone(&server), acceptor.clone());
+                server.scope.clone().spawn("connection", async move {
+                    serve_connection(server, stream, acceptor).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                // Out of file descriptors: give the others a moment to close some.
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn serve_connection(server: Arc<Server>, stream: TcpStream, acceptor: TlsAcceptor) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "cannot set TCP_NODELAY");
+    }
+    let stream = match tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "TLS handshake failed");
+            return;
+        }
+        Err(_) => return,
+    };
+    let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let user = certificates.first().and_then(|der| certificate_user(der));
+    let connection = Connection { user };
+    let scope = server.scope.clone();
+    let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+        let (server, connection) = (Arc::clone(&server), connection.clone());
+        let request = request.map(|body| body.map_err(|error| BodyError(error.into())).boxed_unsync());
+        async move { Ok::<_, std::convert::Infallible>(server.handle(request, &connection).await) }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_MAX * 3);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(250);
+    let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    let result = tokio::select! {
+        result = serving.as_mut() => result,
+        () = scope.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(error, "connection ended");
+    }
+}

@@ -1,0 +1,101 @@
+//! The API server's state, shared by all requests.
+
+use std::sync::Arc;
+
+use authz::Attributes;
+use clock::{Clock, Random};
+use parking_lot::Mutex;
+use store::{Store, StoreError};
+
+use crate::allocate::Allocators;
+use crate::authenticate::Authenticators;
+use crate::cache::Caches;
+use crate::dial::NodeDialer;
+use crate::policy::Policy;
+use crate::registry::Registry;
+use crate::tokens::TokenIssuer;
+
+/// What the server must be told.
+#[derive(Clone)]
+pub struct Config {
+    /// Where clients reach it, e.g. `10.0.0.5:6443`: what discovery and `kubernetes` endpoints say.
+    pub advertise: std::net::SocketAddr,
+    /// Range of Service addresses.
+    pub service_cidr: ipnet::IpNet,
+    /// Range of node ports, inclusive.
+    pub node_ports: (u16, u16),
+    /// Certificate authority that client certificates are checked against, PEM.
+    pub client_ca_pem: String,
+    /// Signs and checks service-account tokens.
+    pub token_issuer: Arc<TokenIssuer>,
+    /// A token that joins nodes, and the user it stands for.
+    pub static_tokens: Vec<(String, admission::User)>,
+    /// Reaches the kubelets.
+    pub dialer: Arc<dyn NodeDialer>,
+}
+
+/// See the module's text.
+pub struct Server {
+    /// What it was told.
+    pub config: Config,
+    /// The table of resources.
+    pub registry: Arc<Registry>,
+    /// All objects.
+    pub caches: Arc<Caches>,
+    /// Where they are kept.
+    pub store: Arc<dyn Store>,
+    /// Time.
+    pub clock: Clock,
+    /// Randomness, for names.
+    pub random: Mutex<Random>,
+    /// Ends with the server.
+    pub scope: task::Scope,
+    pub(crate) allocators: Allocators,
+    pub(crate) authenticators: Authenticators,
+    pub(crate) policy: Policy,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Server")
+    }
+}
+
+impl Server {
+    /// Loads everything from the store and makes sure that what every cluster has is there. Runs until
+    /// `scope` ends.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn start(
+        config: Config,
+        store: Arc<dyn Store>,
+        clock: Clock,
+        scope: task::Scope,
+    ) -> Result<Arc<Self>, StoreError> {
+        let registry = Arc::new(Registry::default());
+        let caches = Caches::load(Arc::clone(&registry), Arc::clone(&store), &scope).await?;
+        let allocators = Allocators::load(&config, &caches);
+        let authenticators = Authenticators::new(&config, Arc::clone(&caches));
+        let policy = Policy::new(Arc::clone(&caches));
+        let server = Arc::new(Self {
+            config,
+            registry,
+            caches,
+            store,
+            clock,
+            random: Mutex::new(Random::system()),
+            scope,
+            allocators,
+            authenticators,
+            policy,
+        });
+        server.bootstrap().await;
+        Ok(server)
+    }
+
+    /// Whether a user may do what the attributes say, and why not.
+    pub fn authorize(&self, attributes: &Attributes<'_>) -> Result<(), String> {
+        self.policy.authorize(attributes)
+    }
+}

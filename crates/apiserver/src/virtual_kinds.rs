@@ -1,0 +1,211 @@
+//! Kinds that are only asked, never stored: reviews, and the bindings collection.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use admission::User;
+use api::meta;
+use api::status::Status;
+use authz::Attributes;
+use serde_json::{Value, json};
+
+use crate::body;
+use crate::call::{Body, Call};
+use crate::handle::text;
+use crate::metadata::seconds;
+use crate::respond::{Answer, json_answer};
+use crate::server::Server;
+use crate::subresource;
+
+/// Answers a request on a kind that the table marks as virtual.
+///
+/// # Errors
+/// The answer to the client.
+pub(crate) async fn answer(server: &Arc<Server>, call: &Call, body: &Body) -> Result<Answer, Status> {
+    let resource = &call.resource;
+    if call.info.verb != "create" {
+        return component_status(call);
+    }
+    let options = call.write_options()?;
+    let schema = body::schema_of(resource);
+    let mut review = body::decode(call, body, &schema, &options.field_validation)?;
+    crate::metadata::check_type(resource, &mut review)?;
+    match &*resource.kind {
+        "Binding" => {
+            let mut pod = server.own_call("", "v1", "pods", &call.info.namespace, meta::name(&review))?;
+            pod.user = call.user.clone();
+            return subresource::bind(server, &pod, &review).await;
+        }
+        "TokenReview" => review["status"] = token_review(server, &review),
+        "SelfSubjectReview" => {
+            meta::set(&mut review, "creationTimestamp", seconds(server.clock.now()));
+            review["status"] = json!({"userInfo": user_json(&call.user)});
+        }
+        "SelfSubjectAccessReview" => {
+            review["status"] = access_review(server, &review, &call.user)?;
+        }
+        "SubjectAccessReview" | "LocalSubjectAccessReview" => {
+            let user = subject_of(&review)?;
+            review["status"] = access_review(server, &review, &user)?;
+        }
+        "SelfSubjectRulesReview" => {
+            let namespace = text(&review, "/spec/namespace").to_owned();
+            if namespace.is_empty() {
+                return Err(Status::bad_request("no namespace on request"));
+            }
+            review["status"] = rules_review(server, &call.user, &namespace);
+        }
+        _ => return Err(Status::no_such_path()),
+    }
+    Ok(json_answer(201, &review))
+}
+
+/// Deprecated and always healthy: what it once asked is now asked of `/readyz`.
+fn component_status(call: &Call) -> Result<Answer, Status> {
+    let one = |name: &str| {
+        json!({"kind": "ComponentStatus", "apiVersion": "v1", "metadata": {"name": name},
+            "conditions": [{"type": "Healthy", "status": "True", "message": "ok"}]})
+    };
+    let names = ["controller-manager", "scheduler", "etcd-0"];
+    match (call.info.verb.as_str(), call.info.name.as_str()) {
+        ("list", _) => {
+            let items: Vec<Value> = names.iter().map(|name| one(name)).collect();
+            Ok(json_answer(200, &json!({"kind": "ComponentStatusList", "apiVersion": "v1",
+                "metadata": {}, "items": items})))
+        }
+        ("get", name) if names.contains(&name) => Ok(json_answer(200, &one(name))),
+        _ => Err(call.not_found()),
+    }
+}
+
+fn user_json(user: &User) -> Value {
+    let mut out = json!({"username": user.name});
+    if !user.uid.is_empty() {
+        out["uid"] = json!(user.uid);
+    }
+    if !user.groups.is_empty() {
+        out["groups"] = json!(user.groups);
+    }
+    if !user.extra.is_empty() {
+        out["extra"] = json!(user.extra);
+    }
+    out
+}
+
+fn texts(value: Option<&Value>) -> Vec<String> {
+    let list = value.and_then(Value::as_array);
+    list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn token_review(server: &Server, review: &Value) -> Value {
+    let token = text(review, "/spec/token");
+    let audiences = texts(review.pointer("/spec/audiences"));
+    let now = server.clock.now().as_second();
+    match server.authenticators.token_user(token, &audiences, now) {
+        Some(user) => {
+            let of_token = server.authenticators.audiences(token, now);
+            let shared: Vec<String> = if audiences.is_empty() {
+                vec![server.config.token_issuer.issuer().to_owned()]
+            } else {
+                audiences.into_iter().filter(|audience| of_token.contains(audience)).collect()
+            };
+            json!({"authenticated": true, "user": user_json(&user), "audiences": shared})
+        }
+        None => json!({"user": {}, "error": "invalid bearer token"}),
+    }
+}
+
+fn subject_of(review: &Value) -> Result<User, Status> {
+    let name = text(review, "/spec/user").to_owned();
+    let groups = texts(review.pointer("/spec/groups"));
+    if name.is_empty() && groups.is_empty() {
+        let path = api::field::Path::new("spec").child("user");
+        let error = api::field::Error::required(&path, "at least one of user or group must be specified");
+        return Err(Status::invalid("authorization.k8s.io", "SubjectAccessReview", "", &[error]));
+    }
+    let extra = review.pointer("/spec/extra").and_then(Value::as_object);
+    let extra: BTreeMap<String, Vec<String>> = extra
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| (key.clone(), texts(Some(value))))
+        .collect();
+    Ok(User { name, uid: text(review, "/spec/uid").to_owned(), groups, extra })
+}
+
+fn access_review(server: &Server, review: &Value, user: &User) -> Result<Value, Status> {
+    let resource = review.pointer("/spec/resourceAttributes").filter(|v| v.is_object());
+    let path = review.pointer("/spec/nonResourceAttributes").filter(|v| v.is_object());
+    let mut asked = Attributes {
+        user: &user.name,
+        groups: &user.groups,
+        extra: Some(&user.extra),
+        ..Attributes::default()
+    };
+    match (resource, path) {
+        (Some(resource), None) => {
+            asked.is_resource = true;
+            asked.verb = text(resource, "/verb");
+            asked.group = text(resource, "/group");
+            asked.version = text(resource, "/version");
+            asked.resource = text(resource, "/resource");
+            asked.subresource = text(resource, "/subresource");
+            asked.namespace = text(resource, "/namespace");
+            asked.name = text(resource, "/name");
+        }
+        (None, Some(path)) => {
+            asked.verb = text(path, "/verb");
+            asked.path = text(path, "/path");
+        }
+        _ => {
+            let at = api::field::Path::new("spec").child("resourceAttributes");
+            let detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+            let error = api::field::Error::invalid(&at, Value::Null, detail);
+            return Err(Status::invalid("authorization.k8s.io", "SubjectAccessReview", "", &[error]));
+        }
+    }
+    Ok(match server.authorize(&asked) {
+        Ok(()) => json!({"allowed": true}),
+        Err(reason) if reason.is_empty() => json!({"allowed": false}),
+        Err(reason) => json!({"allowed": false, "reason": reason}),
+    })
+}
+
+fn rules_review(server: &Server, user: &User, namespace: &str) -> Value {
+    let mut resource_rules = Vec::new();
+    let mut path_rules = Vec::new();
+    let mut rules = server.policy.rules(&user.name, &user.groups, namespace);
+    if user.groups.iter().any(|group| group == authz::rbac::SUPERUSERS) {
+        rules.push(everything());
+        rules.push(every_path());
+    }
+    for rule in rules {
+        if rule.resources.is_some() {
+            resource_rules.push(json!({
+                "verbs": rule.verbs, "apiGroups": rule.api_groups, "resources": rule.resources,
+                "resourceNames": rule.resource_names,
+            }));
+        } else {
+            path_rules.push(json!({"verbs": rule.verbs, "nonResourceURLs": rule.non_resource_urls}));
+        }
+    }
+    json!({"resourceRules": resource_rules, "nonResourceRules": path_rules, "incomplete": false})
+}
+
+fn everything() -> k8s_openapi::api::rbac::v1::PolicyRule {
+    let all = || vec!["*".to_owned()];
+    k8s_openapi::api::rbac::v1::PolicyRule {
+        verbs: all(),
+        api_groups: Some(all()),
+        resources: Some(all()),
+        ..Default::default()
+    }
+}
+
+fn every_path() -> k8s_openapi::api::rbac::v1::PolicyRule {
+    let all = || vec!["*".to_owned()];
+    k8s_openapi::api::rbac::v1::PolicyRule {
+        verbs: all(),
+        non_resource_urls: Some(all()),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,340 @@
+//! Watch: a cursor into a cache's events, filtered and framed for one client.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use api::object::Object;
+use api::selector::{FieldSelector, LabelSelector};
+use api::status::Status;
+use bytes::Bytes;
+use codec::MediaType;
+use serde_json::{Value, json};
+use tokio::time::{Duration, Instant};
+
+use crate::cache::{Cache, CacheEvent, Cursor, EventKind, TooOld, admits};
+use crate::call::Call;
+use crate::limits::{
+    BOOKMARK_PERIOD, CHUNK_BYTES, WATCH_BATCH_MAX, WATCH_DURATION_DEFAULT, WATCH_DURATION_MAX,
+};
+use crate::read::selectors;
+use crate::respond::{Answer, Body, BodyError, Form, answer, stream};
+use crate::server::Server;
+
+/// Marks the bookmark behind the initial events of a watch list (KEP-3157).
+const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+
+/// Which objects and namespaces a watcher sees.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Empty for all.
+    pub namespace: String,
+    /// Labels.
+    pub labels: LabelSelector,
+    /// Fields.
+    pub fields: FieldSelector,
+}
+
+impl Filter {
+    /// Whether the object is shown.
+    pub fn admits(&self, object: &Object) -> bool {
+        admits(&self.namespace, &self.labels, &self.fields, object)
+    }
+
+    /// How this watcher sees an event: an object that starts to fit is added, one that ceases to fit is
+    /// deleted (and shown as it was when it still fitted).
+    pub fn see(&self, event: &CacheEvent) -> Option<(EventKind, Arc<Object>)> {
+        let now = || Arc::clone(&event.object);
+        let fits = self.admits(&event.object);
+        let fitted = event.previous.as_ref().is_some_and(|previous| self.admits(previous));
+        match (event.kind, fitted, fits) {
+            (EventKind::Added, _, true) | (EventKind::Modified, false, true) => {
+                Some((EventKind::Added, now()))
+            }
+            (EventKind::Modified, true, true) => Some((EventKind::Modified, now())),
+            (EventKind::Modified, true, false) => {
+                let previous = event.previous.as_ref()?;
+                Some((EventKind::Deleted, Arc::new(previous.at_revision(event.object.revision))))
+            }
+            (EventKind::Deleted, true, _) => Some((EventKind::Deleted, now())),
+            _ => None,
+        }
+    }
+}
+
+/// Where a watch begins.
+struct Start {
+    initial: VecDeque<Arc<Object>>,
+    cursor: Cursor,
+    /// The revision that the initial objects are complete for.
+    revision: u64,
+}
+
+struct Watcher {
+    server: Arc<Server>,
+    cache: Arc<Cache>,
+    form: Form,
+    filter: Filter,
+    initial: VecDeque<Arc<Object>>,
+    initial_bookmark: Option<u64>,
+    cursor: Cursor,
+    changes: tokio::sync::watch::Receiver<u64>,
+    ends_at: Instant,
+    bookmark_at: Option<Instant>,
+    ended: bool,
+    /// Tables carry their column definitions only once.
+    first_table: bool,
+}
+
+impl Server {
+    /// A watch of the call's collection.
+    ///
+    /// # Errors
+    /// The parameters are wrong, or the encoding cannot be streamed.
+    pub async fn watch(self: &Arc<Self>, call: &Call, form: &Form) -> Result<Answer, Status> {
+        let (watcher, media_type) = self.watcher(call, form).await?;
+        Ok(answer(200, media_type, watcher.into_body()))
+    }
+
+    /// The frames of a watch one by one, for clients on a WebSocket.
+    ///
+    /// # Errors
+    /// As [`Server::watch`].
+    pub async fn watch_body(self: &Arc<Self>, call: &Call, form: &Form) -> Result<Body, Status> {
+        Ok(self.watcher(call, form).await?.0.into_body())
+    }
+
+    async fn watcher(
+        self: &Arc<Self>,
+        call: &Call,
+        form: &Form,
+    ) -> Result<(Watcher, &'static str), Status> {
+        let (labels, fields) = selectors(call)?;
+        let namespace = match (call.resource.is_namespaced(), &call.info.namespace) {
+            (true, namespace) => namespace.clone(),
+            (false, _) => String::new(),
+        };
+        let filter = Filter { namespace, labels, fields };
+        let Some(media_type) = form.accept.media.stream_content_type() else {
+            return Err(Status::not_acceptable(
+                "only the following media types are accepted: application/json, application/vnd.kubernetes.protobuf;stream=watch",
+            ));
+        };
+        let duration = match call.query.text("timeoutSeconds").parse::<u64>() {
+            Ok(seconds) if seconds > 0 => Duration::from_secs(seconds).min(WATCH_DURATION_MAX),
+            _ => WATCH_DURATION_DEFAULT,
+        };
+        let bookmarks = call.query.flag("allowWatchBookmarks");
+        let wants_initial = call.query.flag("sendInitialEvents");
+        let cache = self.cache_of(&call.resource);
+        let changes = cache.subscribe();
+        let started = self.begin(call, &cache, &filter, wants_initial).await?;
+        let now = Instant::now();
+        let (start, ended) = match started {
+            Ok(start) => (start, None),
+            Err(too_old) => {
+                let start = Start { initial: VecDeque::new(), cursor: cache.end(), revision: 0 };
+                (start, Some(too_old))
+            }
+        };
+        let mut watcher = Watcher {
+            server: Arc::clone(self),
+            cache,
+            form: form.clone(),
+            filter,
+            initial: start.initial,
+            initial_bookmark: (wants_initial && bookmarks).then_some(start.revision),
+            cursor: start.cursor,
+            changes,
+            ends_at: now + duration,
+            bookmark_at: bookmarks.then(|| now + BOOKMARK_PERIOD),
+            ended: false,
+            first_table: true,
+        };
+        if let Some(too_old) = ended {
+            watcher.cursor = Cursor::lost();
+            tracing::debug!(resource = ?call.resource, oldest = too_old.oldest, "a watch is too old");
+        }
+        Ok((watcher, media_type))
+    }
+
+    async fn begin(
+        &self,
+        call: &Call,
+        cache: &Cache,
+        filter: &Filter,
+        wants_initial: bool,
+    ) -> Result<Result<Start, TooOld>, Status> {
+        let version = call.query.text("resourceVersion");
+        let revision: u64 = match version {
+            "" => 0,
+            text => text.parse().map_err(|_| {
+                let path = api::field::Path::new("resourceVersion");
+                let error = api::field::Error::invalid(&path, text, "invalid resource version");
+                Status::invalid("meta.k8s.io", "ListOptions", "", &[error])
+            })?,
+        };
+        if wants_initial {
+            if call.query.text("resourceVersionMatch") != "NotOlderThan" {
+                let path = api::field::Path::new("resourceVersionMatch");
+                let detail = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+                let error = api::field::Error::forbidden(&path, detail);
+                return Err(Status::invalid("meta.k8s.io", "ListOptions", "", &[error]));
+            }
+        } else if revision > 0 {
+            let cursor = cache.cursor_after(revision);
+            return Ok(cursor.map(|cursor| Start { initial: VecDeque::new(), cursor, revision }));
+        }
+        if version.is_empty() {
+            self.fresh().await?;
+        } else if revision > 0 {
+            let wait = self.caches.applied(revision);
+            let waited = tokio::time::timeout(crate::limits::FRESH_READ_MAX, wait).await;
+            waited.map_err(|_| Status::timeout(format!("Too large resource version: {revision}")))?;
+        }
+        let as_of = self.caches.revision();
+        let (initial, cursor) = cache.snapshot(&filter.namespace, |object| filter.admits(object));
+        let newest = initial.iter().map(|object| object.revision).max().unwrap_or(0);
+        Ok(Ok(Start { initial: initial.into(), cursor, revision: as_of.max(newest) }))
+    }
+}
+
+impl Watcher {
+    fn into_body(self) -> Body {
+        stream(futures::stream::unfold(self, |mut watcher| async move {
+            watcher.next_chunk().await.map(|chunk| (Ok::<_, BodyError>(chunk), watcher))
+        }))
+    }
+
+    async fn next_chunk(&mut self) -> Option<Bytes> {
+        let mut out = Vec::new();
+        while !self.ended && out.is_empty() {
+            if self.take_initial(&mut out) {
+                break;
+            }
+            // Read before the events, so that a bookmark never runs ahead of them.
+            let as_of = self.server.caches.revision();
+            self.changes.borrow_and_update();
+            if self.take_events(&mut out) {
+                continue;
+            }
+            self.wait(as_of, &mut out).await;
+        }
+        (!out.is_empty()).then(|| out.into())
+    }
+
+    fn take_initial(&mut self, out: &mut Vec<u8>) -> bool {
+        while out.len() < CHUNK_BYTES {
+            let Some(object) = self.initial.pop_front() else { break };
+            self.frame(out, EventKind::Added.text(), &object);
+        }
+        if self.initial.is_empty()
+            && let Some(revision) = self.initial_bookmark.take()
+        {
+            self.bookmark(out, revision, true);
+        }
+        !out.is_empty()
+    }
+
+    /// Whether there was anything to read (shown or not).
+    fn take_events(&mut self, out: &mut Vec<u8>) -> bool {
+        match self.cache.read(self.cursor, WATCH_BATCH_MAX) {
+            Ok((events, _)) if events.is_empty() => false,
+            Ok((events, next)) => {
+                for event in &events {
+                    self.show(out, event);
+                }
+                self.cursor = next;
+                true
+            }
+            Err(TooOld { oldest }) => {
+                let status = Status::expired(format!("too old resource version: {oldest}"));
+                self.raw(out, "ERROR", &status.to_json());
+                self.ended = true;
+                true
+            }
+        }
+    }
+
+    fn show(&mut self, out: &mut Vec<u8>, event: &CacheEvent) {
+        let Some((kind, object)) = self.filter.see(event) else { return };
+        let shared = self.form.is_stored_json() && Arc::ptr_eq(&object, &event.object);
+        if shared {
+            out.extend_from_slice(event.frame(kind));
+        } else {
+            self.frame(out, kind.text(), &object);
+        }
+    }
+
+    async fn wait(&mut self, as_of: u64, out: &mut Vec<u8>) {
+        let wake_at = self.bookmark_at.map_or(self.ends_at, |at| at.min(self.ends_at));
+        let changed = tokio::select! {
+            changed = self.changes.changed() => Some(changed.is_ok()),
+            () = tokio::time::sleep_until(wake_at) => None,
+            () = self.server.scope.cancelled() => Some(false),
+        };
+        match changed {
+            Some(true) => {}
+            Some(false) => self.ended = true,
+            None if Instant::now() >= self.ends_at => {
+                self.ended = true;
+                if self.bookmark_at.is_some() {
+                    self.bookmark(out, as_of, false);
+                }
+            }
+            None => {
+                self.bookmark_at = Some(Instant::now() + BOOKMARK_PERIOD);
+                self.bookmark(out, as_of, false);
+            }
+        }
+    }
+
+    fn bookmark(&mut self, out: &mut Vec<u8>, revision: u64, initial_end: bool) {
+        let resource = &self.form.resource;
+        let mut object = json!({
+            "kind": resource.kind, "apiVersion": resource.api_version(),
+            "metadata": {"resourceVersion": revision.to_string(), "creationTimestamp": null},
+        });
+        if initial_end {
+            object["metadata"]["annotations"] = json!({INITIAL_EVENTS_END: "true"});
+        }
+        let object = self.form.transform(object, &revision.to_string());
+        self.raw(out, "BOOKMARK", &object);
+    }
+
+    fn frame(&mut self, out: &mut Vec<u8>, kind: &str, object: &Object) {
+        if self.form.is_stored_json() {
+            out.extend_from_slice(format!("{{\"type\":\"{kind}\",\"object\":").as_bytes());
+            object.write_json(out);
+            out.extend_from_slice(b"}\n");
+            return;
+        }
+        self.form.now = self.server.clock.now();
+        let value = self.form.value(&self.server, object);
+        self.raw(out, kind, &value);
+    }
+
+    fn raw(&mut self, out: &mut Vec<u8>, kind: &str, object: &Value) {
+        let mut object = object.clone();
+        if object.get("columnDefinitions").is_some() {
+            if !self.first_table {
+                object["columnDefinitions"] = Value::Null;
+            }
+            self.first_table = false;
+        }
+        match self.form.accept.media {
+            MediaType::Protobuf => match self.form.encode(&object) {
+                Ok(bytes) => {
+                    out.extend_from_slice(&codec::protobuf::encode_watch_event(kind, &bytes));
+                }
+                Err(status) => {
+                    tracing::error!(%status, "a watch event has no protobuf form");
+                    self.ended = true;
+                }
+            },
+            MediaType::Json | MediaType::Yaml => {
+                out.extend_from_slice(json!({"type": kind, "object": object}).to_string().as_bytes());
+                out.push(b'\n');
+            }
+        }
+    }
+}

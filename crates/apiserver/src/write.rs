@@ -1,0 +1,411 @@
+//! Create and update: the pipeline that every kind goes through.
+//!
+//! complete → admit → prepare → validate → admit → commit → show. The kind's part comes from its
+//! strategy; what is particular to a subresource comes in as [`Part`]. Deletion is in `delete`.
+
+use std::sync::Arc;
+
+use admission::Operation;
+use api::field;
+use api::meta;
+use api::object::{self, Object};
+use api::resource::Resource;
+use api::status::Status;
+use serde_json::Value;
+use store::{Compare, Operation as StoreOperation, Revision, Transaction, TransactionResult};
+
+use crate::cache::store_key;
+use crate::call::{Call, WriteOptions};
+use crate::limits::{GENERATE_NAME_TRIES, WRITE_TRIES_MAX};
+use crate::metadata;
+use crate::server::Server;
+
+/// The result of a write: the object as it is (or, in a dry run, would be) stored.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// In storage form.
+    pub object: Arc<Object>,
+    /// Whether it is new.
+    pub created: bool,
+}
+
+/// Which part of an object a request may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Everything but the status.
+    Main,
+    /// The status (and metadata).
+    Status,
+    /// Whatever the caller's change does: bindings, scale, finalize and the like.
+    Internal,
+}
+
+impl Server {
+    /// Stores a new object given in the row's version.
+    ///
+    /// # Errors
+    /// The answer to the client.
+    pub async fn create(
+        &self,
+        call: &Call,
+        mut object: Value,
+        options: &WriteOptions,
+    ) -> Result<Written, Status> {
+        let resource = &*call.resource;
+        metadata::check_type(resource, &mut object)?;
+        metadata::check_namespace(resource, &mut object, &call.info.namespace)?;
+        let now = self.clock.now();
+        metadata::prepare_for_create(resource, &mut object, now, &mut self.random.lock());
+        resource.strategy.default(&mut object);
+        let null = Value::Null;
+        let mut request = call.admission(Operation::Create, object, None, &null, options, now);
+        self.admit_mutating(call, &mut request).await?;
+        let mut object = std::mem::take(&mut request.object);
+        resource.strategy.default(&mut object);
+        resource.strategy.prepare_for_create(&mut object);
+        let mut errors = metadata::validate(resource, &object);
+        errors.extend(resource.strategy.validate(&object));
+        refuse_invalid(resource, &object, &errors)?;
+        for warning in resource.strategy.warnings(&object, None) {
+            call.warn(warning);
+        }
+        request.object = object;
+        self.admit_validating(call, &mut request).await?;
+        let mut object = request.object;
+        let claims = self.claim(call, &mut object, None)?;
+        self.track_fields(call, &mut object, None, options)?;
+        let result = self.commit_new(call, object, options).await;
+        claims.settle(result.is_ok() && !options.dry_run);
+        result
+    }
+
+    async fn commit_new(
+        &self,
+        call: &Call,
+        mut object: Value,
+        options: &WriteOptions,
+    ) -> Result<Written, Status> {
+        let resource = &*call.resource;
+        let generated = !meta::text(&object, "generateName").is_empty() && call.info.name.is_empty();
+        let mut tries = if generated { GENERATE_NAME_TRIES } else { 1 };
+        loop {
+            tries -= 1;
+            if let Some(object) = self.commit(resource, object.clone(), None, options).await? {
+                return Ok(Written { object, created: true });
+            }
+            if tries == 0 {
+                let name = meta::name(&object);
+                return Err(Status::already_exists(&resource.group, &resource.plural, name));
+            }
+            meta::remove(&mut object, "name");
+            metadata::generate_name(&mut object, &mut self.random.lock());
+        }
+    }
+
+    /// Changes an object. `change` makes the new object (in the row's version) out of the present one;
+    /// it runs again when a concurrent write comes first, unless the new object names a revision.
+    ///
+    /// # Errors
+    /// The answer to the client.
+    pub async fn update(
+        &self,
+        call: &Call,
+        part: Part,
+        options: &WriteOptions,
+        change: impl Fn(&Value) -> Result<Value, Status> + Send + Sync,
+    ) -> Result<Written, Status> {
+        for _ in 0..WRITE_TRIES_MAX {
+            let present = self.present(call).await?;
+            if let Some(written) = self.try_update(call, part, options, &change, &present).await? {
+                return Ok(written);
+            }
+            self.wait_for_newer(&present).await;
+        }
+        let resource = &call.resource;
+        Err(Status::stale(&resource.group, &resource.plural, &call.info.name))
+    }
+
+    /// The object of a call as it is now.
+    ///
+    /// # Errors
+    /// 404.
+    pub async fn present(&self, call: &Call) -> Result<Arc<Object>, Status> {
+        self.fresh().await?;
+        let namespace = if call.resource.is_namespaced() { &*call.info.namespace } else { "" };
+        self.cache_of(&call.resource).get(namespace, &call.info.name).ok_or_else(|| call.not_found())
+    }
+
+    async fn wait_for_newer(&self, present: &Object) {
+        // The commit failed on a revision that the cache has not applied yet.
+        if let Ok(revision) = self.store.revision().await {
+            self.caches.applied(revision.0.max(present.revision)).await;
+        }
+    }
+
+    async fn try_update(
+        &self,
+        call: &Call,
+        part: Part,
+        options: &WriteOptions,
+        change: &(impl Fn(&Value) -> Result<Value, Status> + Send + Sync),
+        present: &Arc<Object>,
+    ) -> Result<Option<Written>, Status> {
+        let resource = &*call.resource;
+        let old = self.in_version(resource, present);
+        let mut new = change(&old)?;
+        metadata::check_type(resource, &mut new)?;
+        metadata::check_namespace(resource, &mut new, &call.info.namespace)?;
+        check_identity(call, &new, &old)?;
+        let named_revision = check_revision(call, &new, &old)?;
+        metadata::prepare_for_update(&mut new, &old);
+        let new = self.admit_update(call, part, options, new, &old).await?;
+        if same_but_for_managers(&new, &old) {
+            return Ok(Some(Written { object: Arc::clone(present), created: false }));
+        }
+        let mut new = new;
+        let claims = self.claim(call, &mut new, Some(&old))?;
+        self.track_fields(call, &mut new, Some(&old), options)?;
+        let gone = meta::is_deleting(&new) && self.may_vanish(resource, &new);
+        let committed = if gone && !options.dry_run {
+            self.remove(resource, present).await?.then(|| Arc::clone(present))
+        } else {
+            self.commit(resource, new, Some(present), options).await?
+        };
+        claims.settle(committed.is_some() && !options.dry_run);
+        match committed {
+            Some(object) => Ok(Some(Written { object, created: false })),
+            None if named_revision => {
+                Err(Status::stale(&resource.group, &resource.plural, &call.info.name))
+            }
+            None => Ok(None),
+        }
+    }
+
+    async fn admit_update(
+        &self,
+        call: &Call,
+        part: Part,
+        options: &WriteOptions,
+        mut new: Value,
+        old: &Value,
+    ) -> Result<Value, Status> {
+        let resource = &*call.resource;
+        keep_part(resource, part, &mut new, old);
+        resource.strategy.default(&mut new);
+        let null = Value::Null;
+        let now = self.clock.now();
+        let mut request = call.admission(Operation::Update, new, Some(old), &null, options, now);
+        self.admit_mutating(call, &mut request).await?;
+        let mut new = std::mem::take(&mut request.object);
+        metadata::prepare_for_update(&mut new, old);
+        keep_part(resource, part, &mut new, old);
+        resource.strategy.default(&mut new);
+        match part {
+            Part::Main => resource.strategy.prepare_for_update(&mut new, old),
+            Part::Status => resource.strategy.prepare_for_status_update(&mut new, old),
+            Part::Internal => {}
+        }
+        if resource.has_generation && metadata::spec_differs(&new, old) {
+            meta::set(&mut new, "generation", meta::generation(old) + 1);
+        }
+        let mut errors = metadata::validate_update(&new, old);
+        match part {
+            Part::Main => errors.extend(resource.strategy.validate_update(&new, old)),
+            Part::Status => errors.extend(resource.strategy.validate_status_update(&new, old)),
+            Part::Internal => {}
+        }
+        refuse_invalid(resource, &new, &errors)?;
+        if part == Part::Main {
+            for warning in resource.strategy.warnings(&new, Some(old)) {
+                call.warn(warning);
+            }
+        }
+        request.object = new;
+        self.admit_validating(call, &mut request).await?;
+        Ok(request.object)
+    }
+
+    /// Writes an object given in the row's version; `None` when someone else was first (or, with no
+    /// `present`, when it exists already).
+    ///
+    /// # Errors
+    /// The store refused.
+    pub async fn commit(
+        &self,
+        resource: &Resource,
+        object: Value,
+        present: Option<&Object>,
+        options: &WriteOptions,
+    ) -> Result<Option<Arc<Object>>, Status> {
+        let stored = self.to_storage(resource, object);
+        let (namespace, name) = (meta::namespace(&stored), meta::name(&stored));
+        let place = (&*resource.storage_group, &*resource.storage_plural);
+        let key = store_key(place.0, place.1, namespace, name);
+        let table = self.registry.table();
+        let row = table.at_place(place.0, place.1);
+        let fields = row.map(|row| row.strategy.selectable_fields(&stored)).unwrap_or_default();
+        let encoded = object::encode(&stored);
+        if options.dry_run {
+            self.fresh().await?;
+            if present.is_none() && self.cache_of(resource).get(namespace, name).is_some() {
+                return Ok(None);
+            }
+            let revision = present.map_or(0, |present| present.revision);
+            return Ok(Some(Arc::new(Object::new(&stored, encoded, fields, revision))));
+        }
+        let mod_revision = Revision(present.map_or(0, |present| present.revision));
+        let transaction = Transaction {
+            compares: vec![Compare { key: key.clone(), mod_revision }],
+            operations: vec![StoreOperation::Put { key, value: encoded.json.clone(), lease: None }],
+        };
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        let json = encoded.json.clone();
+        self.caches.expect(stored, encoded, fields);
+        match self.store.transact(transaction).await {
+            Ok(TransactionResult::Committed { revision }) => {
+                self.caches.applied(revision.0).await;
+                let object = self.cache_of(resource).get(&namespace, &name);
+                let group = &resource.group;
+                Ok(Some(object.ok_or_else(|| Status::not_found(group, &resource.plural, &name))?))
+            }
+            Ok(TransactionResult::Conflict { .. }) => {
+                self.caches.forget(&json);
+                Ok(None)
+            }
+            Err(error) => {
+                self.caches.forget(&json);
+                Err(crate::respond::store_failure(&error))
+            }
+        }
+    }
+
+    /// Deletes an object from the store if it is still this version; `false` when it is not.
+    ///
+    /// # Errors
+    /// The store refused.
+    pub async fn remove(&self, resource: &Resource, present: &Object) -> Result<bool, Status> {
+        let place = (&*resource.storage_group, &*resource.storage_plural);
+        let key = store_key(place.0, place.1, &present.namespace, &present.name);
+        let transaction = Transaction {
+            compares: vec![Compare { key: key.clone(), mod_revision: Revision(present.revision) }],
+            operations: vec![StoreOperation::Delete { key }],
+        };
+        let result = self.store.transact(transaction).await;
+        match result.map_err(|error| crate::respond::store_failure(&error))? {
+            TransactionResult::Committed { revision } => {
+                self.caches.applied(revision.0).await;
+                self.release(resource, present);
+                Ok(true)
+            }
+            TransactionResult::Conflict { .. } => Ok(false),
+        }
+    }
+
+    /// An object in a row's version, with its revision.
+    pub fn in_version(&self, resource: &Resource, object: &Object) -> Value {
+        let mut value = object.to_value();
+        if !resource.is_storage_form() {
+            resource.strategy.from_storage(&mut value);
+        }
+        let map = meta::object_mut(&mut value);
+        map.insert("apiVersion".into(), resource.api_version().into());
+        map.insert("kind".into(), (&*resource.kind).into());
+        value
+    }
+
+    fn to_storage(&self, resource: &Resource, mut object: Value) -> Value {
+        if !resource.is_storage_form() {
+            resource.strategy.to_storage(&mut object);
+        }
+        let table = self.registry.table();
+        let row = table.at_place(&resource.storage_group, &resource.storage_plural);
+        let kind = row.map_or(&resource.kind, |row| &row.kind);
+        let map = meta::object_mut(&mut object);
+        map.insert("apiVersion".into(), resource.storage_api_version().into());
+        map.insert("kind".into(), (&**kind).into());
+        object
+    }
+}
+
+fn refuse_invalid(resource: &Resource, object: &Value, errors: &[field::Error]) -> Result<(), Status> {
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Status::invalid(&resource.group, &resource.kind, meta::name(object), errors))
+}
+
+/// Puts back the part of the object that this request may not change.
+fn keep_part(resource: &Resource, part: Part, new: &mut Value, old: &Value) {
+    match part {
+        Part::Main if resource.has_status => copy_field(new, old, "status"),
+        Part::Status => {
+            let status = new.get("status").cloned();
+            let metadata = new.get("metadata").cloned();
+            *new = old.clone();
+            let map = meta::object_mut(new);
+            match status {
+                Some(status) => map.insert("status".into(), status),
+                None => map.remove("status"),
+            };
+            map.insert("metadata".into(), metadata.unwrap_or_default());
+        }
+        Part::Main | Part::Internal => {}
+    }
+}
+
+fn copy_field(new: &mut Value, old: &Value, field: &str) {
+    let map = meta::object_mut(new);
+    match old.get(field) {
+        Some(value) => map.insert(field.to_owned(), value.clone()),
+        None => map.remove(field),
+    };
+}
+
+fn check_identity(call: &Call, new: &Value, old: &Value) -> Result<(), Status> {
+    let name = meta::name(new);
+    if name != call.info.name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            call.info.name
+        )));
+    }
+    let (have, want) = (meta::uid(old), meta::uid(new));
+    if !want.is_empty() && want != have {
+        let why = format!(
+            "Precondition failed: UID in precondition: {want}, UID in object meta: {have}"
+        );
+        let resource = &call.resource;
+        return Err(Status::conflict(&resource.group, &resource.plural, name, &why));
+    }
+    Ok(())
+}
+
+/// Whether the new object names a revision; refuses one that is not the present one.
+fn check_revision(call: &Call, new: &Value, old: &Value) -> Result<bool, Status> {
+    let want = meta::text(new, "resourceVersion");
+    if want.is_empty() || want == "0" {
+        return Ok(false);
+    }
+    if want != meta::text(old, "resourceVersion") {
+        let resource = &call.resource;
+        return Err(Status::stale(&resource.group, &resource.plural, &call.info.name));
+    }
+    Ok(true)
+}
+
+fn same_but_for_managers(new: &Value, old: &Value) -> bool {
+    let (Some(new_map), Some(old_map)) = (new.as_object(), old.as_object()) else { return false };
+    let rest_same = new_map.len() == old_map.len()
+        && new_map.iter().all(|(key, value)| key == "metadata" || old_map.get(key) == Some(value));
+    let metadata = |value: &Value| {
+        let map = value.get("metadata").and_then(Value::as_object).into_iter().flatten();
+        map.filter(|(key, _)| !matches!(key.as_str(), "managedFields" | "resourceVersion"))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect::<Vec<_>>()
+    };
+    let managers = |value: &Value| {
+        let list = meta::get(value, "managedFields").and_then(Value::as_array);
+        list.map_or(0, Vec::len)
+    };
+    rest_same && metadata(new) == metadata(old) && managers(new) <= managers(old)
+}
