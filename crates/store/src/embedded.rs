@@ -30,6 +30,7 @@ mod committer;
 mod disk;
 mod fanout;
 mod fjall_disk;
+mod index;
 mod journal_check;
 mod leases;
 mod load;

@@ -61,8 +61,8 @@ pub(super) struct Committer {
     garbage: Vec<RowKey>,
     /// The compacted revision that the disk does not know yet.
     unwritten_compaction: Option<u64>,
-    /// Since when the disk is out of service.
-    broken_since_ms: Option<i64>,
+    /// Since when and why the disk is out of service.
+    broken: Option<(i64, StoreError)>,
 }
 
 impl Committer {
@@ -81,7 +81,7 @@ impl Committer {
             fsync,
             garbage: Vec::new(),
             unwritten_compaction: None,
-            broken_since_ms: None,
+            broken: None,
         };
         committer.note_next_work();
         committer
@@ -211,23 +211,29 @@ impl Committer {
             }
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a group failed");
-                self.broken_since_ms = Some(now_ms);
-                Err(if self.disk.room() == Room::Plenty { error } else { StoreError::NoSpace })
+                let full = self.disk.room() != Room::Plenty;
+                let error = if full { StoreError::NoSpace } else { error };
+                self.broken = Some((now_ms, error.clone()));
+                Err(error)
             }
         }
     }
 
     /// After a failed write: puts the disk back into service, if it is time to try.
     fn bring_back_disk(&mut self, now_ms: i64) -> Result<(), StoreError> {
-        let Some(since_ms) = self.broken_since_ms else { return Ok(()) };
-        let no_space = self.disk.room() != Room::Plenty;
-        if no_space {
+        if self.broken.is_none() && self.disk.has_failed() {
+            let error = StoreError::engine("keep its tables in order", DiskFailed);
+            tracing::error!("the storage engine failed in the background");
+            self.broken = Some((now_ms.saturating_sub(RESTORE_PERIOD_MS), error));
+        }
+        let Some((since_ms, error)) = &mut self.broken else { return Ok(()) };
+        if self.disk.room() != Room::Plenty {
             return Err(StoreError::NoSpace);
         }
         if now_ms < since_ms.saturating_add(RESTORE_PERIOD_MS) {
-            return Err(StoreError::engine("write after a failure", DiskOutOfService));
+            return Err(error.clone());
         }
-        self.broken_since_ms = Some(now_ms);
+        *since_ms = now_ms;
         let truth = {
             let state = self.shared.state.read();
             let leases = self.leases.persistent();
@@ -235,7 +241,7 @@ impl Committer {
         };
         self.disk.restore(&truth)?;
         tracing::info!(revision = truth.revision, "the store takes writes again");
-        self.broken_since_ms = None;
+        self.broken = None;
         Ok(())
     }
 
@@ -296,7 +302,7 @@ impl Committer {
             self.compact_automatically(now_ms);
         }
         let more = self.collect_garbage();
-        if idle && self.broken_since_ms.is_none() {
+        if idle && self.broken.is_none() {
             // Loss of this write costs nothing but doing it again.
             let written = self.write(DiskBatch::default(), false, now_ms);
             if written.is_ok() && !more {
@@ -420,7 +426,7 @@ fn encode_commit(commit: &Commit, batch: &mut DiskBatch) {
     }
 }
 
-/// The disk failed a moment ago and has not been tried again yet.
+/// The engine's own threads met an error; it does not say which.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the disk is out of service after a failed write")]
-struct DiskOutOfService;
+#[error("the storage engine failed between two writes")]
+struct DiskFailed;

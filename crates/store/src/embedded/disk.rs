@@ -57,6 +57,9 @@ pub(super) trait Disk: Send + 'static {
     /// Brings the disk back into service after a failed write, holding exactly `truth`.
     fn restore(&mut self, truth: &Truth) -> Result<(), StoreError>;
 
+    /// Whether the disk has failed by itself, between writes, so that it has to be restored first.
+    fn has_failed(&self) -> bool;
+
     /// Which writes may be tried.
     fn room(&self) -> Room;
 
@@ -75,6 +78,10 @@ impl Disk for NoDisk {
 
     fn restore(&mut self, _truth: &Truth) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn has_failed(&self) -> bool {
+        false
     }
 
     fn room(&self) -> Room {

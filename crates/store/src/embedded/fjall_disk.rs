@@ -49,9 +49,35 @@ pub(super) struct FjallDisk {
 }
 
 /// An open database.
+#[derive(Clone)]
 pub(super) struct Open {
     pub(super) database: Database,
     pub(super) keyspace: Keyspace,
+}
+
+impl Open {
+    /// Whether the engine has failed and has to be opened anew.
+    fn is_poisoned(&self) -> bool {
+        self.database.persist(PersistMode::Buffer).is_err()
+    }
+
+    /// Waits until `is_ready`, which the engine's own threads bring about unless it has failed.
+    fn wait_until(&self, is_ready: impl Fn(&Keyspace) -> bool) -> Result<(), fjall::Error> {
+        while !is_ready(&self.keyspace) {
+            if self.is_poisoned() {
+                return Err(fjall::Error::Poisoned);
+            }
+            std::thread::park_timeout(BACKPRESSURE_POLL);
+        }
+        Ok(())
+    }
+
+    /// Writes all tables anew without what has been removed from them.
+    fn rewrite_tables(&self) -> Result<(), fjall::Error> {
+        self.keyspace.rotate_memtable()?;
+        self.wait_until(|keyspace| keyspace.sealed_memtable_count() == 0)?;
+        self.keyspace.major_compact()
+    }
 }
 
 impl FjallDisk {
@@ -126,23 +152,6 @@ impl FjallDisk {
         Ok(())
     }
 
-    fn is_poisoned(open: &Open) -> bool {
-        open.database.persist(PersistMode::Buffer).is_err()
-    }
-
-    /// Waits while the engine is behind with its tables.
-    fn wait_for_engine(open: &Open) -> Result<(), StoreError> {
-        while open.keyspace.sealed_memtable_count() >= SEALED_MEMTABLES_MAX
-            || open.keyspace.l0_table_count() >= L0_TABLES_MAX
-        {
-            if Self::is_poisoned(open) {
-                return Err(failed("write tables")(fjall::Error::Poisoned));
-            }
-            std::thread::park_timeout(BACKPRESSURE_POLL);
-        }
-        Ok(())
-    }
-
     fn finish_shrinking(&mut self) {
         if let Some(thread) = self.shrinking.take()
             && thread.join().is_err()
@@ -172,7 +181,11 @@ impl FjallDisk {
 impl Disk for FjallDisk {
     fn write(&mut self, batch: DiskBatch, sync: bool) -> Result<(), StoreError> {
         let Some(open) = &self.open else { return Err(StoreError::Closed) };
-        Self::wait_for_engine(open)?;
+        let keeps_up = |keyspace: &Keyspace| {
+            keyspace.sealed_memtable_count() < SEALED_MEMTABLES_MAX
+                && keyspace.l0_table_count() < L0_TABLES_MAX
+        };
+        open.wait_until(keeps_up).map_err(failed("write tables"))?;
         let mode = if sync { PersistMode::SyncData } else { PersistMode::Buffer };
         let mut writes = open.database.batch().durability(Some(mode));
         for (row, record) in batch.puts {
@@ -191,6 +204,10 @@ impl Disk for FjallDisk {
         Self::reconcile(&open, truth)?;
         self.open = Some(open);
         Ok(())
+    }
+
+    fn has_failed(&self) -> bool {
+        self.open.as_ref().is_none_or(Open::is_poisoned)
     }
 
     fn room(&self) -> Room {
@@ -219,10 +236,9 @@ impl Disk for FjallDisk {
         if open.keyspace.disk_space() <= record_bytes.saturating_mul(2) + SLACK_BYTES {
             return;
         }
-        let keyspace = open.keyspace.clone();
+        let open = open.clone();
         let work = move || {
-            let compacted = keyspace.rotate_memtable_and_wait();
-            if let Err(error) = compacted.and_then(|()| keyspace.major_compact()) {
+            if let Err(error) = open.rewrite_tables() {
                 tracing::warn!(%error, "giving space back failed");
             }
         };

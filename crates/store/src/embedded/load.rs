@@ -25,7 +25,7 @@ impl Contents {
         for (id, ttl_seconds) in &self.leases {
             leases.insert(*id, *ttl_seconds, now_ms);
         }
-        for (key, chain) in &self.state.keys {
+        for (key, chain) in self.state.keys.iter() {
             if leases.contains(LeaseId(chain.newest().lease)) {
                 leases.attach(&chain.newest().key_value(key));
             }

@@ -53,7 +53,8 @@ impl Shared {
             Begun::Done(response) => return Ok(response),
             Begun::Long(response, reading) => (response, reading),
         };
-        let mut read = RangeRead { at: reading.at, limit: request.limit, after: None };
+        let limit = if request.limit == 0 { usize::MAX } else { request.limit };
+        let mut read = RangeRead { at: reading.at, limit, after: None };
         while self.read_slice(&request.range, &mut read, &mut response) {
             tokio::task::consume_budget().await;
         }
@@ -66,8 +67,8 @@ impl Shared {
         let mut response =
             RangeResponse { revision: Revision(state.visible()), items: Vec::new(), remaining: 0 };
         if request.range.is_single_key() {
-            let key_chain = state.keys.get_key_value(&request.range.start);
-            let found = key_chain.and_then(|(key, chain)| Some(chain.at(at)?.key_value(key)));
+            let found = state.keys.get(&request.range.start);
+            let found = found.and_then(|(key, chain)| Some(chain.at(at)?.key_value(key)));
             response.items.extend(found);
             return Ok(Begun::Done(response));
         }
@@ -75,7 +76,7 @@ impl Shared {
         Ok(Begun::Long(response, Reading::new(self, at)))
     }
 
-    /// Visits a slice of the range; `false` at its end.
+    /// Visits a slice of the range; `false` at its end, or when there is enough and the rest is counted.
     fn read_slice(
         &self,
         range: &KeyRange,
@@ -84,15 +85,13 @@ impl Shared {
     ) -> bool {
         let state = self.state.read();
         let after = read.after.take();
-        let mut chains = state.chains(range, after.as_deref());
+        let mut chains = state.keys.range(range, after.as_deref());
         for visited in 0.. {
             let Some((key, chain)) = chains.next() else { return false };
-            if let Some(version) = chain.at(read.at) {
-                if read.limit == 0 || response.items.len() < read.limit {
-                    response.items.push(version.key_value(key));
-                } else {
-                    response.remaining += 1;
-                }
+            response.items.extend(chain.at(read.at).map(|version| version.key_value(key)));
+            if response.items.len() == read.limit {
+                response.remaining = state.count(range, read.at) - read.limit;
+                return false;
             }
             if visited >= RANGE_SLICE_KEYS {
                 read.after = Some(key.clone());

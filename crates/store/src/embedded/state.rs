@@ -4,13 +4,13 @@
 //! [`State::publish`] makes them visible after the flush, [`State::roll_back`] removes them when the
 //! flush failed. No I/O, no time, no locks.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::ops::Bound;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::chain::{Chain, Version};
+use super::chain::Version;
+use super::index::Index;
 use super::record::{RowKey, record_bytes};
 use crate::{
     Compare, Event, EventBatch, KeyRange, KeyValue, Operation, Revision, StoreError, Transaction,
@@ -79,7 +79,7 @@ pub(super) struct Sizes {
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    pub(super) keys: BTreeMap<Bytes, Chain>,
+    pub(super) keys: Index,
     history: VecDeque<Commit>,
     pending: Vec<Commit>,
     newest: u64,
@@ -127,16 +127,21 @@ impl State {
         }
     }
 
-    /// The keys of `range` (not a single key) from `after`, exclusive, or its start.
-    pub(super) fn chains<'a>(
-        &'a self,
-        range: &'a KeyRange,
-        after: Option<&'a [u8]>,
-    ) -> impl Iterator<Item = (&'a Bytes, &'a Chain)> {
-        let start = after.map_or(Bound::Included(range.start.as_ref()), Bound::Excluded);
-        let end = range.upper_bound().map_or(Bound::Unbounded, Bound::Excluded);
-        let empty = range.upper_bound().is_some_and(|end| end <= range.start.as_ref());
-        (!empty).then(|| self.keys.range::<[u8], _>((start, end))).into_iter().flatten()
+    /// How many keys of `range`, which is not a single key, had a value at `revision`; all commits after
+    /// it must still be in the history. Looks at the history, not at the keys.
+    pub(super) fn count(&self, range: &KeyRange, revision: u64) -> usize {
+        let start = self.history.partition_point(|commit| commit.revision <= revision);
+        let later = self.history.range(start..).chain(&self.pending);
+        let events = later.flat_map(|commit| commit.events.iter());
+        let (mut created, mut deleted) = (0, 0);
+        for event in events.filter(|event| range.contains(event.key())) {
+            match event {
+                Event::Put { previous: None, .. } => created += 1,
+                Event::Put { .. } => {}
+                Event::Delete { .. } => deleted += 1,
+            }
+        }
+        self.keys.live(range) + deleted - created
     }
 
     /// Checks `transaction` against the newest state, visible or not, and applies it.
@@ -160,13 +165,14 @@ impl State {
     }
 
     fn holds(&self, compare: &Compare) -> bool {
-        let present = self.keys.get(&compare.key).map(Chain::newest);
+        let present = self.keys.get(&compare.key).map(|(_, chain)| chain.newest());
         let revision = present.filter(|version| !version.is_deletion());
         revision.map_or(0, |version| version.mod_revision) == compare.mod_revision.0
     }
 
     fn present(&self, key: &Bytes) -> Option<KeyValue> {
-        let newest = self.keys.get(key)?.newest();
+        let (key, chain) = self.keys.get(key)?;
+        let newest = chain.newest();
         (!newest.is_deletion()).then(|| newest.key_value(key))
     }
 
@@ -223,7 +229,7 @@ impl State {
 
     /// The key as the index holds it, so that one allocation serves all, and its newest value.
     fn newest_value(&self, key: Bytes) -> (Bytes, Option<KeyValue>) {
-        match self.keys.get_key_value(&key) {
+        match self.keys.get(&key) {
             Some((key, chain)) => {
                 let newest = chain.newest();
                 let previous = (!newest.is_deletion()).then(|| newest.key_value(key));
@@ -235,14 +241,7 @@ impl State {
 
     fn push(&mut self, key: Bytes, version: Version) {
         self.sizes.record_bytes += record_bytes(&key, &version.value) as u64;
-        match self.keys.entry(key) {
-            std::collections::btree_map::Entry::Occupied(mut entry) => {
-                entry.get_mut().push(version);
-            }
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                entry.insert(Chain::new(version));
-            }
-        }
+        self.keys.push(key, version);
     }
 
     /// Makes everything applied so far visible; answers the commits, oldest first.
@@ -265,11 +264,9 @@ impl State {
     }
 
     fn pop(&mut self, key: &Bytes) {
-        let Some(chain) = self.keys.get_mut(key) else { return };
+        let Some((_, chain)) = self.keys.get(key) else { return };
         self.sizes.record_bytes -= record_bytes(key, &chain.newest().value) as u64;
-        if !chain.pop() {
-            self.keys.remove(key);
-        }
+        self.keys.pop(key);
     }
 
     /// Forbids reads and watches before `revision`, which must be visible. The memory is freed by
@@ -303,15 +300,13 @@ impl State {
 
     /// Drops the versions of `key` that reads at or after `floor` cannot see.
     fn trim(&mut self, key: &Bytes, floor: u64, rows: &mut Vec<RowKey>) {
-        let Some(chain) = self.keys.get_mut(key) else { return };
         let sizes = &mut self.sizes;
-        let keep = chain.trim(floor, |version| {
-            sizes.record_bytes -= record_bytes(key, &version.value) as u64;
-            rows.push(RowKey { revision: version.mod_revision, sub: version.sub });
+        self.keys.change(key, |chain| {
+            chain.trim(floor, |version| {
+                sizes.record_bytes -= record_bytes(key, &version.value) as u64;
+                rows.push(RowKey { revision: version.mod_revision, sub: version.sub });
+            })
         });
-        if !keep {
-            self.keys.remove(key);
-        }
     }
 }
 

@@ -62,6 +62,10 @@ impl Disk for FaultyDisk {
         Ok(())
     }
 
+    fn has_failed(&self) -> bool {
+        false
+    }
+
     fn room(&self) -> Room {
         self.0.lock().room
     }
@@ -165,7 +169,7 @@ async fn a_lease_that_could_not_be_ended_ends_later() {
     committer.run(vec![leased], 0).remove(0).unwrap();
     disk.0.lock().fail_writes = true;
     committer.expire_leases(5_000);
-    assert!(shared.state.read().keys.get(b"a".as_slice()).unwrap().at(1).is_some());
+    assert!(shared.state.read().keys.get(b"a").unwrap().1.at(1).is_some());
     disk.0.lock().fail_writes = false;
     committer.expire_leases(10_000);
     assert_eq!(shared.state.read().visible(), 2);

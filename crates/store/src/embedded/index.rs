@@ -1,0 +1,277 @@
+//! The ordered map from keys to their versions, which also knows how many keys live in any range.
+//!
+//! A two-level sorted list: blocks of up to [`BLOCK_ENTRIES_MAX`] entries, each with the number of its keys
+//! whose newest version is a value. Counting a range looks at its two end blocks and adds up the rest,
+//! which a balanced tree without such sums cannot do.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::chain::{Chain, Version};
+use crate::KeyRange;
+
+/// A full block is split; inserting moves at most this many entries.
+const BLOCK_ENTRIES_MAX: usize = 128;
+/// A block with fewer entries is joined with the next when both fit well into one.
+const BLOCK_ENTRIES_MIN: usize = BLOCK_ENTRIES_MAX / 4;
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    blocks: Vec<Block>,
+}
+
+/// Never empty.
+#[derive(Debug)]
+struct Block {
+    entries: Vec<(Bytes, Chain)>,
+    live: usize,
+}
+
+/// Where a key is, or would be: block and place in it.
+type Place = (usize, usize);
+
+impl Index {
+    /// The key as it is stored, and its versions.
+    pub(super) fn get(&self, key: &[u8]) -> Option<(&Bytes, &Chain)> {
+        let (block, at) = self.find(key).ok()?;
+        let (key, chain) = &self.blocks[block].entries[at];
+        Some((key, chain))
+    }
+
+    /// Adds the newest version of a key.
+    pub(super) fn push(&mut self, key: Bytes, version: Version) {
+        let lives = !version.is_deletion();
+        match self.find(&key) {
+            Ok((block, at)) => {
+                let block = &mut self.blocks[block];
+                let chain = &mut block.entries[at].1;
+                block.live -= usize::from(is_live(chain));
+                chain.push(version);
+                block.live += usize::from(lives);
+            }
+            Err(place) => self.insert(place, key, Chain::new(version)),
+        }
+    }
+
+    /// Takes the newest version of a key back; the key goes with its only version.
+    pub(super) fn pop(&mut self, key: &[u8]) {
+        self.change(key, Chain::pop);
+    }
+
+    /// Changes the versions of a key; when `change` answers `false`, the key goes.
+    pub(super) fn change(&mut self, key: &[u8], change: impl FnOnce(&mut Chain) -> bool) {
+        let Ok((block, at)) = self.find(key) else { return };
+        let changed = &mut self.blocks[block];
+        let chain = &mut changed.entries[at].1;
+        changed.live -= usize::from(is_live(chain));
+        if change(chain) {
+            changed.live += usize::from(is_live(chain));
+        } else {
+            changed.entries.remove(at);
+            self.tidy(block);
+        }
+    }
+
+    /// All keys of `range`, which is not a single key, after `after` or from its start, in order.
+    pub(super) fn range<'a>(
+        &'a self,
+        range: &KeyRange,
+        after: Option<&[u8]>,
+    ) -> impl Iterator<Item = (&'a Bytes, &'a Chain)> {
+        let from = match after {
+            Some(after) => {
+                self.find(after).map_or_else(|place| place, |(block, at)| (block, at + 1))
+            }
+            None => self.first(&range.start),
+        };
+        let to = self.end(range).max(from);
+        (from.0..=to.0)
+            .filter_map(|block| self.blocks.get(block).map(|entries| (block, entries)))
+            .flat_map(move |(block, found)| {
+                let begin = if block == from.0 { from.1 } else { 0 };
+                let end = if block == to.0 { to.1 } else { found.entries.len() };
+                found.entries[begin..end].iter().map(|(key, chain)| (key, chain))
+            })
+    }
+
+    /// How many keys of `range`, which is not a single key, live: their newest version is a value.
+    pub(super) fn live(&self, range: &KeyRange) -> usize {
+        let from = self.first(&range.start);
+        let to = self.end(range).max(from);
+        if from.0 == to.0 {
+            return self.live_within(from.0, from.1..to.1);
+        }
+        let whole: usize = self.blocks[from.0 + 1..to.0].iter().map(|block| block.live).sum();
+        let first = self.live_within(from.0, from.1..self.blocks[from.0].entries.len());
+        first + whole + self.live_within(to.0, 0..to.1)
+    }
+
+    /// All keys, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Bytes, &Chain)> {
+        self.blocks.iter().flat_map(|block| block.entries.iter().map(|(key, chain)| (key, chain)))
+    }
+
+    fn live_within(&self, block: usize, places: Range<usize>) -> usize {
+        let entries = self.blocks.get(block).map(|block| &block.entries[places]);
+        entries.into_iter().flatten().filter(|(_, chain)| is_live(chain)).count()
+    }
+
+    /// The place of `key`, or in `Err` the one where it belongs.
+    fn find(&self, key: &[u8]) -> Result<Place, Place> {
+        let first_after = self.blocks.partition_point(|block| block.entries[0].0.as_ref() <= key);
+        let block = first_after.saturating_sub(1);
+        let Some(found) = self.blocks.get(block) else { return Err((0, 0)) };
+        match found.entries.binary_search_by(|(entry, _)| entry.as_ref().cmp(key)) {
+            Ok(at) => Ok((block, at)),
+            Err(at) => Err((block, at)),
+        }
+    }
+
+    /// The place of the first key that is not before `key`.
+    fn first(&self, key: &[u8]) -> Place {
+        self.find(key).unwrap_or_else(|place| place)
+    }
+
+    /// The place after the last key of `range`.
+    fn end(&self, range: &KeyRange) -> Place {
+        match range.upper_bound() {
+            Some(end) => self.first(end),
+            None => {
+                let last = self.blocks.len().saturating_sub(1);
+                (last, self.blocks.get(last).map_or(0, |block| block.entries.len()))
+            }
+        }
+    }
+
+    fn insert(&mut self, (block, at): Place, key: Bytes, chain: Chain) {
+        let live = usize::from(is_live(&chain));
+        let appends = block + 1 == self.blocks.len()
+            && self.blocks[block].entries.len() == BLOCK_ENTRIES_MAX
+            && at == BLOCK_ENTRIES_MAX;
+        if self.blocks.is_empty() || appends {
+            // Keys that come in order fill their blocks.
+            self.blocks.push(Block { entries: vec![(key, chain)], live });
+            return;
+        }
+        let found = &mut self.blocks[block];
+        found.entries.insert(at, (key, chain));
+        found.live += live;
+        if found.entries.len() > BLOCK_ENTRIES_MAX {
+            self.split(block);
+        }
+    }
+
+    fn split(&mut self, block: usize) {
+        let found = &mut self.blocks[block];
+        let entries = found.entries.split_off(found.entries.len() / 2);
+        let live = entries.iter().filter(|(_, chain)| is_live(chain)).count();
+        found.live -= live;
+        self.blocks.insert(block + 1, Block { entries, live });
+    }
+
+    /// After a removal: drops an empty block, joins a small one with its neighbour.
+    fn tidy(&mut self, block: usize) {
+        let length = self.blocks[block].entries.len();
+        if length == 0 {
+            self.blocks.remove(block);
+        } else if length < BLOCK_ENTRIES_MIN
+            && let Some(next) = self.blocks.get(block + 1)
+            && next.entries.len() + length <= BLOCK_ENTRIES_MAX / 2
+        {
+            let next = self.blocks.remove(block + 1);
+            let joined = &mut self.blocks[block];
+            joined.entries.extend(next.entries);
+            joined.live += next.live;
+        }
+    }
+}
+
+fn is_live(chain: &Chain) -> bool {
+    !chain.newest().is_deletion()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn version(mod_revision: u64, create_revision: u64) -> Version {
+        Version { mod_revision, create_revision, version: 1, lease: 0, sub: 0, value: Bytes::new() }
+    }
+
+    fn key(number: u16) -> Bytes {
+        format!("{:02}/{number:05}", number % 7).into()
+    }
+
+    fn check(index: &Index, model: &BTreeMap<Bytes, bool>) {
+        let keys: Vec<_> = index.iter().map(|(key, _)| key.clone()).collect();
+        assert_eq!(keys, model.keys().cloned().collect::<Vec<_>>());
+        for range in [
+            KeyRange::all(),
+            KeyRange::prefix("03/"),
+            KeyRange { start: "01/00300".into(), end: "05/00100".into() },
+            KeyRange { start: "05".into(), end: "01".into() },
+        ] {
+            let inside = model.iter().filter(|(key, _)| range.contains(key));
+            assert_eq!(index.live(&range), inside.clone().filter(|(_, live)| **live).count());
+            let expected: Vec<_> = inside.map(|(key, _)| key.clone()).collect();
+            let found: Vec<_> = index.range(&range, None).map(|(key, _)| key.clone()).collect();
+            assert_eq!(found, expected);
+            let after = key(301);
+            let rest: Vec<_> =
+                index.range(&range, Some(&after)).map(|(key, _)| key.clone()).collect();
+            if range.contains(&after) {
+                assert_eq!(
+                    rest,
+                    expected.into_iter().filter(|key| *key > after).collect::<Vec<_>>()
+                );
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+        #[test]
+        fn the_index_is_a_sorted_map_that_counts(
+            steps in prop::collection::vec((0..600u16, 0..5u8), 0..3000),
+        ) {
+            let (mut index, mut model) = (Index::default(), BTreeMap::new());
+            for (revision, (number, action)) in (1..).zip(steps) {
+                let key = key(number);
+                match action {
+                    0 | 1 => {
+                        index.push(key.clone(), version(revision, revision));
+                        model.insert(key, true);
+                    }
+                    2 => {
+                        index.push(key.clone(), version(revision, 0));
+                        model.insert(key, false);
+                    }
+                    _ => {
+                        index.change(&key, |_| false);
+                        model.remove(&key);
+                    }
+                }
+            }
+            check(&index, &model);
+        }
+    }
+
+    #[test]
+    fn keys_in_order_fill_their_blocks() {
+        let mut index = Index::default();
+        for number in 0..1000u16 {
+            index.push(format!("{number:05}").into(), version(1, 1));
+        }
+        assert_eq!(index.blocks.len(), 1000usize.div_ceil(BLOCK_ENTRIES_MAX));
+        for number in 0..1000u16 {
+            index.change(format!("{number:05}").as_bytes(), |_| false);
+        }
+        assert!(index.blocks.is_empty());
+    }
+}
