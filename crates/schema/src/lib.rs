@@ -10,8 +10,10 @@
 
 mod builtin;
 mod defaults;
+mod descriptions;
 mod limits;
 mod node;
+pub mod openapi;
 mod structural;
 
 pub use builtin::{builtin, builtin_names, definition_for_kind, for_kind};

@@ -315,3 +315,78 @@ impl Reader {
         SchemaError::Malformed { path: format!("{}.{keyword}", self.path), expected }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::SchemaError;
+    use crate::{Kind, ListType, MapType, Schema};
+
+    #[test]
+    fn structural_schemas() {
+        let schema = Schema::from_openapi(&json!({
+            "type": "object", "required": ["spec"], "description": "A thing.",
+            "properties": {
+                "spec": {"type": "object", "x-kubernetes-map-type": "atomic", "properties": {
+                    "port": {"x-kubernetes-int-or-string": true},
+                    "size": {"type": "integer", "format": "int32", "minimum": 1, "default": 3},
+                    "list": {"type": "array", "x-kubernetes-list-type": "map",
+                        "x-kubernetes-list-map-keys": ["a", "b"], "items": {"type": "object"}},
+                    "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+                    "map": {"type": "object", "additionalProperties": {"type": "string", "nullable": true}},
+                    "anything": {"x-kubernetes-preserve-unknown-fields": true},
+                    "open": {"type": "object", "additionalProperties": true},
+                    "pod": {"type": "object", "x-kubernetes-embedded-resource": true}}}}
+        }))
+        .expect("readable");
+        assert_eq!(schema.required(), ["spec"]);
+        assert_eq!(schema.description(), Some("A thing."));
+        let spec = schema.property("spec").expect("a field");
+        assert_eq!(spec.map_type(), MapType::Atomic);
+        let field = |name: &str| spec.property(name).unwrap_or_else(|| panic!("no {name}"));
+        assert_eq!(field("port").kind(), Kind::IntOrString);
+        assert_eq!(field("size").default(), Some(&json!(3)));
+        assert_eq!(field("size").keyword("minimum"), Some(&json!(1)));
+        assert_eq!(field("list").list_type(), ListType::Map);
+        assert_eq!(field("list").list_map_keys(), ["a", "b"]);
+        assert_eq!(field("set").list_type(), ListType::Set);
+        assert!(field("map").values().expect("values").nullable());
+        assert_eq!(field("anything").kind(), Kind::Any);
+        assert!(field("anything").preserve_unknown());
+        assert_eq!(field("open").values().map(|values| values.kind()), Some(Kind::Any));
+        let metadata = field("pod").property("metadata").expect("added");
+        assert_eq!(metadata.definition_name(), Some("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        for (schema, expected) in [
+            (json!([]), "schema: must be an object"),
+            (json!({"properties": {"a": {"type": 5}}}), "schema.properties.a.type: must be a string"),
+            (json!({"items": {"type": "null"}}), "schema.items.type: unsupported value \"null\""),
+            (
+                json!({"x-kubernetes-list-type": "bag"}),
+                "schema.x-kubernetes-list-type: unsupported value \"bag\"",
+            ),
+        ] {
+            let error = Schema::from_openapi(&schema).expect_err("refused");
+            assert_eq!(error.to_string(), expected);
+        }
+        let mut deep = json!({"type": "string"});
+        for _ in 0..200 {
+            deep = json!({"type": "array", "items": deep});
+        }
+        assert_eq!(Schema::from_openapi(&deep).expect_err("refused"), SchemaError::TooLarge);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_values_do_not_panic(text in r#"[\{\}\[\]:,"a-z0-9\-]{0,80}"#) {
+            if let Ok(value) = serde_json::from_str::<Value>(&text) {
+                let _ = Schema::custom_resource(&value);
+            }
+        }
+    }
+}
