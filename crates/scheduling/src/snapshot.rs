@@ -265,15 +265,16 @@ impl Snapshot {
         self.nominated.entry(node.to_owned()).or_default().push(pod);
     }
 
-    /// Forgets that room is being made for the pod with `uid`.
-    pub fn withdraw_nomination(&mut self, uid: &str) {
-        let Some(node) = self.nominated_node.remove(uid) else { return };
+    /// Forgets that room is being made for the pod with `uid`; `false` when none was.
+    pub fn withdraw_nomination(&mut self, uid: &str) -> bool {
+        let Some(node) = self.nominated_node.remove(uid) else { return false };
         if let Some(pods) = self.nominated.get_mut(&node) {
             pods.retain(|pod| *pod.uid != *uid);
             if pods.is_empty() {
                 self.nominated.remove(&node);
             }
         }
+        true
     }
 
     /// Pods that room is being made for on `node`.

@@ -1,0 +1,10 @@
+//! The whole scheduler against an API of its own making: objects in, bindings, deletions and events out.
+
+#[path = "scheduler/api_double.rs"]
+mod api_double;
+#[path = "scheduler/bind.rs"]
+mod bind;
+#[path = "scheduler/report.rs"]
+mod report;
+#[path = "scheduler/volume.rs"]
+mod volume;
