@@ -49,6 +49,14 @@ pub(crate) fn decode_after(
     Ok(Decoded { value, warnings: errors })
 }
 
+/// Brings a tree that is in memory already (a patched object) under its schema, as [`decode`] does with text.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_value(value: &Value, schema: &Schema, mode: Mode) -> Result<Decoded, DecodeError> {
+    decode(value.to_string().as_bytes(), schema, mode)
+}
+
 /// Decodes any JSON value, without a schema: patches, and bodies whose kind is looked up later.
 ///
 /// # Errors

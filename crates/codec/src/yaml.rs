@@ -15,6 +15,7 @@ use crate::{
 };
 
 mod build;
+mod emit;
 mod resolve;
 
 /// Decodes the first document of a text against a schema.
@@ -50,6 +51,13 @@ pub fn to_value(bytes: &[u8]) -> Result<Value, DecodeError> {
 pub fn documents(bytes: &[u8]) -> Result<Vec<Value>, DecodeError> {
     let documents = build::documents(checked(bytes)?, usize::MAX)?;
     Ok(documents.into_iter().map(|(value, _)| value).filter(|value| !value.is_null()).collect())
+}
+
+/// Writes a value as YAML text in the layout of upstream.
+pub fn encode(value: &Value) -> String {
+    let mut out = String::with_capacity(512);
+    emit::write(&mut out, value, 0);
+    out
 }
 
 fn first(bytes: &[u8]) -> Result<(Value, Vec<String>), DecodeError> {

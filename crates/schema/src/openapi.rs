@@ -1,7 +1,7 @@
 //! OpenAPI documents: what `kubectl explain`, client-side validation and patch building read.
 //!
-//! [`v3_for_group_version`] renders the document of one group and version, [`v2`] the one document of the
-//! whole server. Both are written straight into bytes, definition by definition, because the whole of v2 as
+//! [`v3_for_group_version`] renders the document of one group and version, [`v2`] and [`v2_protobuf`] the one
+//! document of the whole server. Both are written straight into bytes, definition by definition, because the whole of v2 as
 //! a tree would be the largest thing in the server's memory. Caching, hashing and serving are the API
 //! server's; the paths here are those of resources, not of discovery or health.
 
@@ -10,8 +10,10 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::{Schema, descriptions::Descriptions};
+use writer::Sink;
 
 mod definition;
+mod gnostic;
 mod names;
 mod operations;
 mod paths;
@@ -110,6 +112,17 @@ pub fn v2(resources: &[Resource<'_>], server_version: &str) -> Vec<u8> {
     out.finish()
 }
 
+/// Renders the one document of OpenAPI v2 as protobuf (`com.github.proto-openapi.spec.v2.v1.0+protobuf`).
+pub fn v2_protobuf(resources: &[Resource<'_>], server_version: &str) -> Vec<u8> {
+    let resources: Vec<&Resource<'_>> = resources.iter().collect();
+    let mut out = gnostic::Message::default();
+    out.head(&info(server_version));
+    out.nested(8, |out| paths::write(&mut gnostic::Paths(out), &resources, Dialect::V2));
+    out.nested(9, |out| definitions(&mut gnostic::Definitions(out), &resources, Dialect::V2));
+    out.security(&security_schemes());
+    out.finish()
+}
+
 /// Renders the index at `/openapi/v3`: pairs of a path such as `apis/apps/v1` and the hash of its document.
 pub fn v3_index<'a>(documents: impl IntoIterator<Item = (&'a str, &'a str)>) -> Value {
     let entry = |(path, hash): (&str, &str)| {
@@ -131,7 +144,7 @@ fn security_schemes() -> Value {
 }
 
 /// Writes all definitions that the resources need, and those that these refer to.
-fn definitions(out: &mut writer::Document, resources: &[&Resource<'_>], dialect: Dialect) {
+fn definitions(out: &mut dyn Sink, resources: &[&Resource<'_>], dialect: Dialect) {
     let descriptions = Descriptions::unpack();
     let mut needed = BTreeSet::new();
     let mut custom = Vec::new();

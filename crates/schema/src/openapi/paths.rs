@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Dialect, Resource,
     operations::{self, Operation, Scope},
-    writer::Document,
+    writer::Sink,
 };
 use crate::definition_for_kind;
 
@@ -31,7 +31,7 @@ pub(super) fn kinds(resource: &Resource<'_>, found: &mut BTreeSet<&'static str>)
 }
 
 /// Writes the paths of all resources, sorted.
-pub(super) fn write(out: &mut Document, resources: &[&Resource<'_>], dialect: Dialect) {
+pub(super) fn write(out: &mut dyn Sink, resources: &[&Resource<'_>], dialect: Dialect) {
     let mut sorted: BTreeMap<String, (usize, Place)> = BTreeMap::new();
     for (index, resource) in resources.iter().enumerate() {
         for (path, place) in places(resource) {

@@ -195,3 +195,48 @@ fn every_built_in_kind_renders() {
     assert_closed(&document);
     assert!(document["definitions"].as_object().expect("definitions").len() > 700);
 }
+
+/// The length-delimited fields of a message: number and bytes.
+fn wire_fields(mut bytes: &[u8]) -> Vec<(u64, &[u8])> {
+    fn varint(bytes: &mut &[u8]) -> u64 {
+        let (mut value, mut shift) = (0, 0);
+        while let Some((byte, rest)) = bytes.split_first() {
+            *bytes = rest;
+            value |= u64::from(byte & 0x7f) << shift;
+            shift += 7;
+            if *byte < 0x80 {
+                break;
+            }
+        }
+        value
+    }
+    let mut fields = Vec::new();
+    while !bytes.is_empty() {
+        let tag = varint(&mut bytes);
+        assert_eq!(tag & 7, 2, "only nested messages and texts at this level");
+        let length = usize::try_from(varint(&mut bytes)).expect("short");
+        let (field, rest) = bytes.split_at(length);
+        fields.push((tag >> 3, field));
+        bytes = rest;
+    }
+    fields
+}
+
+#[test]
+fn v2_in_protobuf_has_the_same_entries() {
+    let resources = [pods(), cron_tabs()];
+    let document = parse(&v2(&resources, "v1.37.0"));
+    let bytes = super::v2_protobuf(&resources, "v1.37.0");
+    let fields = wire_fields(&bytes);
+    let field = |number| fields.iter().find(|(n, _)| *n == number).expect("present").1;
+    assert_eq!(field(1), b"2.0");
+    for (number, key) in [(8, "paths"), (9, "definitions")] {
+        let names: Vec<&[u8]> =
+            wire_fields(field(number)).iter().map(|(_, entry)| wire_fields(entry)[0].1).collect();
+        let expected = document[key].as_object().expect("a map");
+        assert_eq!(names.len(), expected.len());
+        for name in names {
+            assert!(expected.contains_key(std::str::from_utf8(name).expect("a name")));
+        }
+    }
+}

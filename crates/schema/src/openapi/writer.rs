@@ -2,6 +2,12 @@
 
 use serde_json::Value;
 
+/// Where the entries of a map go as they are rendered.
+pub(super) trait Sink {
+    /// Takes one entry.
+    fn value(&mut self, key: &str, value: &Value);
+}
+
 /// A JSON object that is being written; keys appear in the order of the calls.
 pub(super) struct Document {
     out: Vec<u8>,
@@ -22,12 +28,6 @@ impl Document {
         self.out.push(b':');
     }
 
-    /// Adds a field.
-    pub(super) fn value(&mut self, key: &str, value: &Value) {
-        self.key(key);
-        self.out.extend_from_slice(value.to_string().as_bytes());
-    }
-
     /// Adds a field that is an object itself.
     pub(super) fn object(&mut self, key: &str, write: impl FnOnce(&mut Self)) {
         self.key(key);
@@ -42,5 +42,12 @@ impl Document {
         self.out.push(b'}');
         self.out.shrink_to_fit();
         self.out
+    }
+}
+
+impl Sink for Document {
+    fn value(&mut self, key: &str, value: &Value) {
+        self.key(key);
+        self.out.extend_from_slice(value.to_string().as_bytes());
     }
 }
