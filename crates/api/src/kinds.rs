@@ -3,9 +3,12 @@
 //! A kind's file holds its rows, its [`crate::resource::Strategy`] and its columns. What several kinds share has
 //! files of its own beside them.
 
+mod amounts;
 mod api_service;
 mod binding;
+mod cells;
 mod certificate_signing_request;
+mod check;
 mod cluster_role;
 mod cluster_role_binding;
 mod cluster_trust_bundle;
@@ -20,6 +23,7 @@ mod custom_resource_definition;
 mod daemon_set;
 mod deployment;
 mod device_class;
+mod duration;
 mod endpoint_slice;
 mod endpoints;
 mod event;
@@ -36,16 +40,19 @@ mod mutating_admission_policy;
 mod mutating_admission_policy_binding;
 mod mutating_webhook_configuration;
 mod namespace;
+mod network;
 mod network_policy;
 mod node;
 mod persistent_volume;
 mod persistent_volume_claim;
-mod pod;
+pub mod pod;
 mod pod_certificate_request;
 mod pod_disruption_budget;
+mod pod_spec;
 mod pod_template;
 mod priority_class;
 mod priority_level_configuration;
+mod rbac;
 mod replica_set;
 mod replication_controller;
 mod resource_claim;
@@ -55,6 +62,7 @@ mod resource_slice;
 mod role;
 mod role_binding;
 mod runtime_class;
+mod schedule;
 mod secret;
 mod self_subject_review;
 mod service;
@@ -68,11 +76,15 @@ mod subject_access_review;
 #[cfg(test)]
 mod tests;
 mod token_review;
+mod tree;
 mod validating_admission_policy;
 mod validating_admission_policy_binding;
 mod validating_webhook_configuration;
 mod volume_attachment;
 mod volume_attributes_class;
+mod workload;
+
+pub use duration::human_duration;
 
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};

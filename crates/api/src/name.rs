@@ -5,6 +5,9 @@ pub const LABEL_MAX: usize = 63;
 /// Longest DNS subdomain.
 pub const SUBDOMAIN_MAX: usize = 253;
 
+/// Longest name of a port.
+const PORT_NAME_MAX: usize = 15;
+
 const LABEL_TEXT: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
 const SUBDOMAIN_TEXT: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 const LABEL_1035_TEXT: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
@@ -142,6 +145,109 @@ pub fn label_value(text: &str) -> Result<(), String> {
     if text.is_empty() || is_name_part(text) { Ok(()) } else { Err(LABEL_VALUE_TEXT.to_owned()) }
 }
 
+/// The name of a container's port (an IANA service name): every fault of it.
+///
+/// # Errors
+/// The texts to show behind `Invalid value`.
+pub fn port_name(text: &str) -> Result<(), Vec<String>> {
+    let mut faults = Vec::new();
+    let mut refuse = |is_bad: bool, fault: &str| {
+        if is_bad {
+            faults.push(fault.to_owned());
+        }
+    };
+    let fits = |b: u8| is_lower_alnum(b) || b == b'-';
+    refuse(text.len() > PORT_NAME_MAX, &at_most(PORT_NAME_MAX));
+    refuse(
+        text.is_empty() || !text.bytes().all(fits),
+        "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)",
+    );
+    refuse(!text.bytes().any(|b| b.is_ascii_lowercase()), "must contain at least one letter (a-z)");
+    refuse(text.contains("--"), "must not contain consecutive hyphens");
+    refuse(text.starts_with('-') || text.ends_with('-'), "must not begin or end with a hyphen");
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
+/// The name of an environment variable.
+///
+/// # Errors
+/// The text to show behind `Invalid value`.
+pub fn environment_variable(text: &str) -> Result<(), String> {
+    let fits = |b: u8| (b == b' ' || b.is_ascii_graphic()) && b != b'=';
+    if text.is_empty() {
+        Err("environment variable name must be non-empty".to_owned())
+    } else if text.bytes().all(fits) {
+        Ok(())
+    } else {
+        Err("a valid environment variable name must consist only of printable ASCII characters other than '='".to_owned())
+    }
+}
+
+/// The name of an HTTP header.
+///
+/// # Errors
+/// The text to show behind `Invalid value`.
+pub fn http_header(text: &str) -> Result<(), String> {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    if !text.is_empty() && text.bytes().all(fits) {
+        return Ok(());
+    }
+    Err("a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')".to_owned())
+}
+
+/// An RFC 1123 subdomain whose labels may hold underscores: what resolvers search in.
+///
+/// # Errors
+/// The text to show behind `Invalid value`.
+pub fn subdomain_with_underscores(text: &str) -> Result<(), String> {
+    if text.len() > SUBDOMAIN_MAX {
+        return Err(at_most(SUBDOMAIN_MAX));
+    }
+    let fits = |b: u8| is_lower_alnum(b) || b == b'_';
+    let is_label = |label: &str| {
+        let bytes = label.as_bytes();
+        matches!((bytes.first(), bytes.last()), (Some(&f), Some(&l)) if fits(f) && fits(l))
+            && bytes.iter().all(|&b| fits(b) || b == b'-')
+    };
+    if text.split('.').all(is_label) {
+        return Ok(());
+    }
+    Err("a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')".to_owned())
+}
+
+/// A wildcard such as `*.example.com`.
+///
+/// # Errors
+/// The text to show behind `Invalid value`.
+pub fn wildcard_subdomain(text: &str) -> Result<(), String> {
+    if text.len() > SUBDOMAIN_MAX {
+        return Err(at_most(SUBDOMAIN_MAX));
+    }
+    if text.strip_prefix("*.").is_some_and(|rest| subdomain(rest).is_ok()) {
+        return Ok(());
+    }
+    Err("a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', regex used for validation is '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')".to_owned())
+}
+
+/// A domain, a slash and a path: `example.com/controller`.
+///
+/// # Errors
+/// The text to show behind `Invalid value`.
+pub fn domain_prefixed_path(text: &str) -> Result<(), String> {
+    let Some((domain, path)) = text.split_once('/') else {
+        return Err("must be a domain-prefixed path (such as \"acme.io/foo\")".to_owned());
+    };
+    if domain.is_empty() || path.is_empty() {
+        return Err("must be a domain-prefixed path (such as \"acme.io/foo\")".to_owned());
+    }
+    subdomain(domain)?;
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:%".contains(&b);
+    if path.bytes().all(fits) {
+        return Ok(());
+    }
+    Err("Invalid path (regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,6 +263,11 @@ mod tests {
             (config_key, &["a.b", ".hidden", "A_B"], &["", ".", "..", "..a", "a/b"]),
             (qualified, &["a", "example.com/A_b"], &["", "/a", "a/", "a/b/c", "A.com/x", "-a"]),
             (label_value, &["", "A.b_c"], &["-a", "a b"]),
+            (environment_variable, &["A", "a.b c"], &["", "A=B", "ä"]),
+            (http_header, &["X-A"], &["", "a b"]),
+            (subdomain_with_underscores, &["_a.b"], &["-a", "A"]),
+            (wildcard_subdomain, &["*.a.b"], &["a.b", "*", "*.*.a"]),
+            (domain_prefixed_path, &["a.b/c"], &["a", "/a", "a/", "A/b"]),
             (path_segment, &["a:b"], &[".", "..", "a/b", "a%b"]),
         ];
         for (rule, good, bad) in cases {

@@ -220,6 +220,14 @@ impl Object {
         Ok(typed)
     }
 
+    /// The object as a typed struct of the caller's own, not shared: for views of a part of it.
+    ///
+    /// # Errors
+    /// The object does not fit the type.
+    pub fn decode<K: DeserializeOwned>(&self) -> Result<K, serde_json::Error> {
+        serde_json::from_slice(&self.to_json())
+    }
+
     /// Another encoding of this version (protobuf), made by `make` at the first call only.
     pub fn other_encoding(&self, make: impl FnOnce(&Self) -> Bytes) -> &Bytes {
         self.other_encoding.get_or_init(|| make(self))

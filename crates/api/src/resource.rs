@@ -162,7 +162,7 @@ pub trait Strategy: Send + Sync + 'static {
     fn default(&self, _object: &mut Value) {}
 
     /// Clears what a creator may not set. The server has already dropped `status` where the row says
-    /// that it has one.
+    /// that it has one, and has already set the name (a generated one too) and the UID.
     fn prepare_for_create(&self, _object: &mut Value) {}
 
     /// Restores what an updater may not change. The server has already restored `status`.
@@ -256,12 +256,14 @@ pub struct Resource {
     pub verbs: Names,
     /// Subresources served.
     pub subresources: Vec<Subresource>,
-    /// Columns after `Name`; the server adds `Name` in front and, unless the list has one, `Age` behind.
+    /// Columns as [`Resource::table_columns`] completes them.
     pub columns: Vec<Column>,
     /// Rule for names.
     pub name_rule: NameRule,
     /// Whether `status` belongs to the `status` subresource alone.
     pub has_status: bool,
+    /// Whether the creator may set `status` all the same: nodes register with theirs.
+    pub keeps_status_at_creation: bool,
     /// Whether the server keeps `metadata.generation`, bumped when anything but metadata and status changes.
     pub has_generation: bool,
     /// Whether PUT to a name that does not exist creates it.
@@ -306,6 +308,7 @@ impl Resource {
             columns: Vec::new(),
             name_rule: NameRule::Subdomain,
             has_status: false,
+            keeps_status_at_creation: false,
             has_generation: false,
             create_on_update: false,
             virtual_only: false,
@@ -344,6 +347,22 @@ impl Resource {
     /// Whether the stored bytes are this version's own.
     pub fn is_storage_form(&self) -> bool {
         self.group == self.storage_group && self.version == self.storage_version
+    }
+
+    /// All columns of the `Table` form: `Name` in front unless the kind has it elsewhere, and `Age` where it
+    /// has no columns of its own.
+    pub fn table_columns(&self) -> Vec<Column> {
+        let mut all = Vec::with_capacity(self.columns.len() + 2);
+        if !self.columns.iter().any(|column| column.name == "Name") {
+            let cell = Cell::Pointer("/metadata/name");
+            all.push(Column { format: Cow::Borrowed("name"), ..Column::new("Name", cell) });
+        }
+        all.extend(self.columns.iter().cloned());
+        if self.columns.is_empty() {
+            let cell = Cell::Pointer("/metadata/creationTimestamp");
+            all.push(Column { kind: Cow::Borrowed("date"), ..Column::new("Age", cell) });
+        }
+        all
     }
 
     /// Whether objects live in namespaces.
