@@ -39,6 +39,11 @@ enum BindError {
     Volumes(String),
 }
 
+/// A victim could not be removed; the log says why.
+#[derive(Debug, thiserror::Error)]
+#[error("a victim could not be removed")]
+struct PreemptError;
+
 impl Actor {
     /// Carries `task` out. The permit bounds how much is written at a time; waiting does not hold it.
     pub(crate) async fn carry_out(self, task: Task, permit: OwnedSemaphorePermit) {
@@ -52,7 +57,11 @@ impl Actor {
                 self.tell(outcome).await;
             }
             Task::Report { pod, reason, message, nomination } => {
-                self.report(&pod, reason, &message, &nomination).await;
+                let done = self.report(&pod, reason, &message, &nomination).await;
+                drop(permit);
+                if done.is_err() {
+                    self.tell(Outcome::PreemptionFailed(Arc::clone(&pod.uid))).await;
+                }
             }
         }
     }
@@ -64,7 +73,14 @@ impl Actor {
         }
     }
 
-    fn record(&self, about: &PodInfo, by: &PodInfo, kind: EventKind, reason: &str, message: String) {
+    fn record(
+        &self,
+        about: &PodInfo,
+        by: &PodInfo,
+        kind: EventKind,
+        reason: &str,
+        message: String,
+    ) {
         if let Some(recorder) = self.recorders.get(by.scheduler_name()) {
             recorder.event(&Subject::of(&*about.pod), kind, reason, message);
         }
@@ -78,7 +94,9 @@ impl Actor {
         permit: OwnedSemaphorePermit,
     ) -> Result<(), BindError> {
         if !plan.is_empty() {
-            self.write_volumes(plan).await.map_err(|error| BindError::Volumes(error.to_string()))?;
+            self.write_volumes(plan)
+                .await
+                .map_err(|error| BindError::Volumes(error.to_string()))?;
             // Provisioning takes as long as it takes; others may write meanwhile.
             drop(permit);
             self.await_claims(plan, node).await.map_err(BindError::Volumes)?;
@@ -105,7 +123,8 @@ impl Actor {
         };
         let pods = self.client.namespaced::<Pod>(pod.namespace());
         let parameters = PostParams::default();
-        let posted = pods.create_subresource::<_, Value>("binding", pod.name(), &parameters, &binding);
+        let posted =
+            pods.create_subresource::<_, Value>("binding", pod.name(), &parameters, &binding);
         posted.await.map(drop)
     }
 
@@ -164,7 +183,13 @@ impl Actor {
         Ok(all)
     }
 
-    async fn report(&self, pod: &Arc<PodInfo>, reason: &str, message: &str, nomination: &Nomination) {
+    async fn report(
+        &self,
+        pod: &Arc<PodInfo>,
+        reason: &str,
+        message: &str,
+        nomination: &Nomination,
+    ) -> Result<(), PreemptError> {
         let text = truncated(message);
         self.record(pod, pod, EventKind::Warning, "FailedScheduling", text);
         let wanted = Wanted { r#type: "PodScheduled", status: "False", reason, message };
@@ -176,15 +201,16 @@ impl Actor {
         // The newest state is what the patch must differ from.
         let newest = self.informers.pods.get(pod.namespace(), pod.name());
         let newest = newest.filter(|newest| newest.metadata.uid == pod.pod.metadata.uid);
-        let Some(newest) = newest else { return };
+        let Some(newest) = newest else { return Ok(()) };
         if let Some(patch) = condition::patch(&newest, &wanted, nominated, self.clock.now())
             && let Err(error) = self.patch_status(pod, &patch).await
         {
             tracing::warn!(pod = pod.name(), namespace = pod.namespace(), %error, "cannot update a pod's status");
         }
         if let Nomination::Node { name, victims, outbid } = nomination {
-            self.make_room(pod, name, victims, outbid).await;
+            return self.make_room(pod, name, victims, outbid).await;
         }
+        Ok(())
     }
 
     async fn make_room(
@@ -193,7 +219,7 @@ impl Actor {
         node: &str,
         victims: &[Arc<PodInfo>],
         outbid: &[Arc<PodInfo>],
-    ) {
+    ) -> Result<(), PreemptError> {
         for other in outbid {
             let patch = serde_json::json!({
                 "metadata": { "uid": other.pod.metadata.uid },
@@ -205,11 +231,12 @@ impl Actor {
         }
         for victim in victims {
             if let Err(error) = self.remove_victim(pod, victim, node).await {
-                tracing::warn!(pod = victim.name(), namespace = victim.namespace(), %error, "cannot preempt");
-                self.tell(Outcome::PreemptionFailed(Arc::clone(&pod.uid))).await;
-                return;
+                let namespace = victim.namespace();
+                tracing::warn!(pod = victim.name(), namespace, %error, "cannot preempt");
+                return Err(PreemptError);
             }
         }
+        Ok(())
     }
 
     async fn remove_victim(

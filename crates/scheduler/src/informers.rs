@@ -6,7 +6,8 @@ use client::{Client, Informer};
 use k8s_openapi::api::{
     apps::v1::{ReplicaSet, StatefulSet},
     core::v1::{
-        Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ReplicationController, Service,
+        Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ReplicationController,
+        Service,
     },
     policy::v1::PodDisruptionBudget,
     storage::v1::{CSIDriver, CSINode, CSIStorageCapacity, StorageClass, VolumeAttachment},
@@ -101,7 +102,11 @@ impl Informers {
 }
 
 /// Handlers outlive a scheduler that is started again, so they hold the inbox weakly.
-fn wire<K: client::informer::Kind>(client: &Client, inbox: &Arc<Inbox>, kind: Watched) -> Informer<K> {
+fn wire<K: client::informer::Kind>(
+    client: &Client,
+    inbox: &Arc<Inbox>,
+    kind: Watched,
+) -> Informer<K> {
     let informer = client.informer::<K>();
     let inbox: Weak<Inbox> = Arc::downgrade(inbox);
     informer.on_change(move |change| {

@@ -6,10 +6,15 @@ use std::time::Duration;
 pub const BACKOFF_MIN: Duration = Duration::from_secs(1);
 /// Longest pause before a pod is tried again.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// After this many failed tries a pod sits its pauses out even when nobody else wants to be tried.
+pub const EARLY_TRIES_MAX: u32 = 3;
 /// A pod that waits for a change is tried again after this long without one.
 pub const UNSCHEDULABLE_MAX: Duration = Duration::from_secs(5 * 60);
 /// Bindings and reports that may be under way at a time.
 pub const TASKS_MAX: usize = 128;
+/// Pods whose last task is remembered before finished ones are forgotten; more only while that many wait
+/// for their claims.
+pub const TASKS_REMEMBERED_MAX: usize = 4 * TASKS_MAX;
 /// Outcomes that may wait for the loop.
 pub const OUTCOMES_QUEUED_MAX: usize = 256;
 /// Changes that are looked at between two decisions.

@@ -12,7 +12,7 @@ use std::{
 use jiff::Timestamp;
 use scheduling::PodInfo;
 
-use crate::limits::UNSCHEDULABLE_MAX;
+use crate::limits::{EARLY_TRIES_MAX, UNSCHEDULABLE_MAX};
 
 /// A pod's identity.
 pub(crate) type Uid = Arc<str>;
@@ -26,7 +26,10 @@ type ActiveKey = (Reverse<i32>, Timestamp, u64, Uid);
 enum Place {
     Active(ActiveKey),
     /// Until then; a pod that failed for want of a node may go earlier when nobody else wants to.
-    Backoff { until: Timestamp, early: bool },
+    Backoff {
+        until: Timestamp,
+        early: bool,
+    },
     /// Since then.
     Unschedulable(Timestamp),
     /// A plugin does not let it in.
@@ -75,7 +78,12 @@ impl Queue {
     }
 
     /// Adds a new pod, held back when `gated_by` names a plugin.
-    pub(crate) fn add(&mut self, pod: Arc<PodInfo>, gated_by: Option<&'static str>, now: Timestamp) {
+    pub(crate) fn add(
+        &mut self,
+        pod: Arc<PodInfo>,
+        gated_by: Option<&'static str>,
+        now: Timestamp,
+    ) {
         let uid = Arc::clone(&pod.uid);
         let entry = Entry {
             pod,
@@ -91,7 +99,12 @@ impl Queue {
     }
 
     /// Replaces the object of a pod without trying it again, except when it is let in just now.
-    pub(crate) fn update(&mut self, pod: Arc<PodInfo>, gated_by: Option<&'static str>, now: Timestamp) {
+    pub(crate) fn update(
+        &mut self,
+        pod: Arc<PodInfo>,
+        gated_by: Option<&'static str>,
+        now: Timestamp,
+    ) {
         let uid = Arc::clone(&pod.uid);
         let Some(entry) = self.entries.get_mut(&uid) else { return };
         entry.pod = pod;
@@ -135,9 +148,9 @@ impl Queue {
     pub(crate) fn has_work(&self) -> bool {
         !self.active.is_empty()
             || self.backoff.iter().any(|(_, uid)| {
-                self.entries.get(uid).is_some_and(|entry| {
-                    matches!(entry.place, Place::Backoff { early: true, .. })
-                })
+                self.entries
+                    .get(uid)
+                    .is_some_and(|entry| matches!(entry.place, Place::Backoff { early: true, .. }))
             })
     }
 
@@ -161,7 +174,8 @@ impl Queue {
 
     /// Tries the pod again without waiting for a change.
     pub(crate) fn activate_waiting(&mut self, uid: &str, now: Timestamp) {
-        if matches!(self.entries.get(uid), Some(entry) if matches!(entry.place, Place::Unschedulable(_))) {
+        if matches!(self.entries.get(uid), Some(entry) if matches!(entry.place, Place::Unschedulable(_)))
+        {
             self.activate(uid, now);
         }
     }
@@ -221,7 +235,9 @@ impl Queue {
         if entry.failed_at + self.pause_after(entry.attempts) <= now {
             self.activate(uid, now);
         } else {
-            self.pause(uid, true);
+            // The first few tries should not wait; many, in a cluster that changes all the time, must.
+            let early = entry.attempts <= EARLY_TRIES_MAX;
+            self.pause(uid, early);
         }
     }
 
@@ -309,6 +325,21 @@ mod tests {
         queue.wake(at(0), |_, _| true);
         queue.add(pod("b").priority(-5).info(), None, at(0));
         assert_eq!(next(&mut queue).as_deref(), Some("b"));
+        assert_eq!(next(&mut queue).as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn a_pod_that_failed_often_sits_its_pauses_out() {
+        let mut queue = queue();
+        queue.add(pod("a").info(), None, at(0));
+        let tries = std::iter::from_fn(|| {
+            queue.pop()?;
+            queue.wait("a", fit(), at(0));
+            queue.wake(at(0), |_, _| true);
+            Some(())
+        });
+        assert_eq!(tries.count(), 4);
+        queue.flush(at(8));
         assert_eq!(next(&mut queue).as_deref(), Some("a"));
     }
 

@@ -9,14 +9,21 @@ use scheduling::{
     Objects,
     event::{Change, Event},
 };
-use tokio::sync::{Semaphore, mpsc};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::JoinHandle,
+};
 
 use crate::{
     act::Actor,
     config::Config,
     inbox::{Changed, Inbox, Watched},
     informers::Informers,
-    limits::{CHANGES_PER_TURN_MAX, OUTCOMES_QUEUED_MAX, SYNC_COMPLAIN_AFTER, TASKS_MAX},
+    limits::{
+        CHANGES_PER_TURN_MAX, OUTCOMES_QUEUED_MAX, SYNC_COMPLAIN_AFTER, TASKS_MAX,
+        TASKS_REMEMBERED_MAX,
+    },
+    queue::Uid,
     state::{Outcome, State, Task},
 };
 
@@ -31,7 +38,13 @@ impl Drop for Ending {
 
 /// Schedules until `scope` is cancelled. Started again after a failure it picks everything up from the
 /// API.
-pub async fn run(client: Client, clock: Clock, mut random: Random, config: Config, scope: task::Scope) {
+pub async fn run(
+    client: Client,
+    clock: Clock,
+    mut random: Random,
+    config: Config,
+    scope: task::Scope,
+) {
     let ending = Ending(scope.child());
     let scope = &ending.0;
     let inbox = Arc::new(Inbox::default());
@@ -59,6 +72,7 @@ pub async fn run(client: Client, clock: Clock, mut random: Random, config: Confi
         outcomes,
         permits: Arc::new(Semaphore::new(TASKS_MAX)),
         scope: scope.clone(),
+        tasks: HashMap::new(),
     };
     tokio::select! {
         () = scope.cancelled() => {}
@@ -75,6 +89,9 @@ struct Scheduler {
     outcomes: mpsc::Receiver<Outcome>,
     permits: Arc<Semaphore>,
     scope: task::Scope,
+    /// The last task of each pod: tasks of one pod are carried out one after the other, so that an old
+    /// report never overwrites what a later binding says.
+    tasks: HashMap<Uid, JoinHandle<()>>,
 }
 
 impl Scheduler {
@@ -113,21 +130,35 @@ impl Scheduler {
     fn decide(&mut self, now: Timestamp) -> bool {
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return false };
         let Some(task) = self.state.next(now) else { return self.state.has_work() };
-        let actor = self.actor.clone();
-        self.scope.spawn_until_cancelled("scheduler task", actor.carry_out(task, permit));
+        self.spawn(task, permit);
         true
     }
 
     async fn finish(&mut self, outcome: Outcome) {
         let Some(task) = self.state.finish(outcome, self.clock.now()) else { return };
-        self.spawn(task).await;
+        // Never closed, so that acquiring cannot fail.
+        if let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await {
+            self.spawn(task, permit);
+        }
     }
 
-    async fn spawn(&self, task: Task) {
-        // Never closed, so that acquiring cannot fail.
-        let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else { return };
+    fn spawn(&mut self, task: Task, permit: OwnedSemaphorePermit) {
+        if self.tasks.len() > TASKS_REMEMBERED_MAX {
+            self.tasks.retain(|_, task| !task.is_finished());
+        }
+        let uid = Arc::clone(&task.pod().uid);
+        let earlier = self.tasks.remove(&uid).filter(|task| !task.is_finished());
         let actor = self.actor.clone();
-        self.scope.spawn_until_cancelled("scheduler task", actor.carry_out(task, permit));
+        let carried_out = async move {
+            if let Some(earlier) = earlier
+                && let Err(error) = earlier.await
+            {
+                tracing::debug!(%error, "an earlier task of the pod did not end well");
+            }
+            actor.carry_out(task, permit).await;
+        };
+        let handle = self.scope.spawn_until_cancelled("scheduler task", carried_out);
+        self.tasks.insert(uid, handle);
     }
 
     /// Waits until there is something to do.

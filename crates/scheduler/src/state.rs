@@ -30,6 +30,15 @@ pub(crate) enum Task {
     Report { pod: Arc<PodInfo>, reason: &'static str, message: String, nomination: Nomination },
 }
 
+impl Task {
+    /// The pod that it is about.
+    pub(crate) fn pod(&self) -> &Arc<PodInfo> {
+        match self {
+            Self::Bind { pod, .. } | Self::Report { pod, .. } => pod,
+        }
+    }
+}
+
 /// How a task ended.
 #[derive(Debug)]
 pub(crate) enum Outcome {
@@ -178,20 +187,30 @@ impl State {
                 self.queue.remove(&uid);
                 None
             }
-            Outcome::BindFailed(uid, message) => {
-                let assumed = self.assumed.remove(&uid)?;
-                self.revert(&assumed.plan);
-                let pod = self.snapshot.remove_pod(&uid)?;
-                self.queue.retry(&uid, now);
-                self.wake(&Event::AssignedPod(Change { old: Some(&pod), new: None }), now);
-                let nomination = Nomination::Clear;
-                Some(Task::Report { pod, reason: SCHEDULER_ERROR, message, nomination })
-            }
+            Outcome::BindFailed(uid, message) => self.unbind(&uid, message, now),
             Outcome::PreemptionFailed(uid) => {
                 self.queue.activate_waiting(&uid, now);
                 None
             }
         }
+    }
+
+    /// Takes a placement back. What happened to the pod meanwhile was not looked at, so it is now.
+    fn unbind(&mut self, uid: &str, message: String, now: Timestamp) -> Option<Task> {
+        let assumed = self.assumed.remove(uid)?;
+        self.revert(&assumed.plan);
+        let pod = self.snapshot.remove_pod(uid)?;
+        self.wake(&Event::AssignedPod(Change { old: Some(&pod), new: None }), now);
+        let key = (Box::from(pod.namespace()), Box::from(pod.name()));
+        let newest = self.known.get(&key).filter(|newest| *newest.uid == *uid);
+        let Some(newest) = newest.filter(|newest| !newest.is_terminating()).map(Arc::clone) else {
+            self.queue.remove(uid);
+            return None;
+        };
+        self.queue.update(newest, None, now);
+        self.queue.retry(uid, now);
+        let nomination = Nomination::Clear;
+        Some(Task::Report { pod, reason: SCHEDULER_ERROR, message, nomination })
     }
 
     fn revert(&mut self, plan: &VolumePlan) {
@@ -224,7 +243,15 @@ impl State {
             Some(node) => self.snapshot.set_node(Arc::clone(node)),
             None => self.snapshot.remove_node(name),
         }
-        self.wake(&Event::Node(Change { old: old.as_deref(), new: new.as_deref() }), now);
+        let change = Change { old: old.as_deref(), new: new.as_deref() };
+        // Kubelets report often, and what they report rarely changes what a plugin looks at.
+        let part = |node: &Node| {
+            let allocatable = node.status.as_ref().and_then(|status| status.allocatable.clone());
+            (node.metadata.labels.clone(), node.spec.clone(), allocatable)
+        };
+        if change.deleted().is_some() || change.differs(part) {
+            self.wake(&Event::Node(change), now);
+        }
     }
 
     /// Takes note of the newest state of a pod.
@@ -272,7 +299,11 @@ impl State {
         self.assumed.remove(&new.uid);
         self.snapshot.set_pod(Arc::clone(new), node);
         let old = old.filter(|old| old.node_name().is_some());
-        self.wake(&Event::AssignedPod(Change { old, new: Some(new) }), now);
+        // Kubelets report often, and what they report rarely changes what a plugin looks at.
+        let same = |old: &PodInfo| old.labels() == new.labels() && old.requests == new.requests;
+        if !old.is_some_and(same) {
+            self.wake(&Event::AssignedPod(Change { old, new: Some(new) }), now);
+        }
     }
 
     fn pod_waits(&mut self, old: Option<&PodInfo>, new: &Arc<PodInfo>, now: Timestamp) {

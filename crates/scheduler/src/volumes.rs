@@ -12,7 +12,9 @@ pub(crate) fn assumed(plan: &VolumePlan, node: &str) -> VolumePlan {
     let bindings = plan.bindings.iter();
     let provisions = plan.provisions.iter();
     VolumePlan {
-        bindings: bindings.map(|(volume, claim)| (bound(volume, claim), Arc::clone(claim))).collect(),
+        bindings: bindings
+            .map(|(volume, claim)| (bound(volume, claim), Arc::clone(claim)))
+            .collect(),
         provisions: provisions.map(|claim| selected(claim, node)).collect(),
     }
 }

@@ -89,9 +89,12 @@ fn wish(workload: &str, index: usize) -> PodBuilder {
     let labels = [("app", workload)];
     let small = pod.clone().requests("100m", "500Mi").labels(&labels);
     match workload {
-        "spread" => {
-            small.spread(5, ZONE, "DoNotSchedule", &labels).spread(1, HOST, "ScheduleAnyway", &labels)
-        }
+        "spread" => small.spread(5, ZONE, "DoNotSchedule", &labels).spread(
+            1,
+            HOST,
+            "ScheduleAnyway",
+            &labels,
+        ),
         "deployment" => small.owner("apps/v1", "ReplicaSet", "web"),
         "anti-affinity" => small.apart(HOST, &labels),
         "affinity" => small.near(ZONE, &labels),

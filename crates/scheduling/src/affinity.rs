@@ -114,7 +114,10 @@ impl Terms {
     }
 }
 
-fn compile_required(terms: Option<&[PodAffinityTerm]>, pod: &Pod) -> Result<Vec<Term>, SelectorError> {
+fn compile_required(
+    terms: Option<&[PodAffinityTerm]>,
+    pod: &Pod,
+) -> Result<Vec<Term>, SelectorError> {
     terms.unwrap_or_default().iter().map(|term| Term::compile(term, 0, pod)).collect()
 }
 

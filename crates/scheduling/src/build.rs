@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use k8s_openapi::{
     api::core::v1::{
         Affinity, Container, ContainerImage, ContainerPort, Node, NodeAffinity, NodeSelector,
-        NodeSelectorRequirement, NodeSelectorTerm, NodeSpec, NodeStatus, PersistentVolumeClaimVolumeSource,
-        Pod, PodAffinity, PodAffinityTerm, PodAntiAffinity, PodSchedulingGate, PodSpec, PodStatus,
-        PreferredSchedulingTerm, ResourceRequirements, Taint, Toleration, TopologySpreadConstraint,
-        Volume, WeightedPodAffinityTerm,
+        NodeSelectorRequirement, NodeSelectorTerm, NodeSpec, NodeStatus,
+        PersistentVolumeClaimVolumeSource, Pod, PodAffinity, PodAffinityTerm, PodAntiAffinity,
+        PodSchedulingGate, PodSpec, PodStatus, PreferredSchedulingTerm, ResourceRequirements,
+        Taint, Toleration, TopologySpreadConstraint, Volume, WeightedPodAffinityTerm,
     },
     apimachinery::pkg::{
         api::resource::Quantity,
@@ -90,10 +90,10 @@ impl NodeBuilder {
     /// Adds an image.
     pub fn image(mut self, name: &str, bytes: i64) -> Self {
         let status = self.node.status.get_or_insert_with(NodeStatus::default);
-        status.images.get_or_insert_default().push(ContainerImage {
-            names: Some(vec![name.to_owned()]),
-            size_bytes: Some(bytes),
-        });
+        status
+            .images
+            .get_or_insert_default()
+            .push(ContainerImage { names: Some(vec![name.to_owned()]), size_bytes: Some(bytes) });
         self
     }
 
@@ -301,7 +301,8 @@ impl PodBuilder {
 
     /// Must not share `topology` with pods that have these labels.
     pub fn apart(mut self, topology: &str, pairs: &[(&str, &str)]) -> Self {
-        let affinity = self.affinity().pod_anti_affinity.get_or_insert_with(PodAntiAffinity::default);
+        let affinity =
+            self.affinity().pod_anti_affinity.get_or_insert_with(PodAntiAffinity::default);
         let required = &mut affinity.required_during_scheduling_ignored_during_execution;
         required.get_or_insert_default().push(pod_term(topology, pairs));
         self
@@ -309,8 +310,10 @@ impl PodBuilder {
 
     /// Likes to share `topology` with pods that have these labels; dislikes it with a negative weight.
     pub fn likes(mut self, weight: i32, topology: &str, pairs: &[(&str, &str)]) -> Self {
-        let term =
-            WeightedPodAffinityTerm { pod_affinity_term: pod_term(topology, pairs), weight: weight.abs() };
+        let term = WeightedPodAffinityTerm {
+            pod_affinity_term: pod_term(topology, pairs),
+            weight: weight.abs(),
+        };
         let affinity = self.affinity();
         let preferred = if weight < 0 {
             let apart = affinity.pod_anti_affinity.get_or_insert_with(PodAntiAffinity::default);
@@ -342,7 +345,8 @@ impl PodBuilder {
 
     /// Mounts a claim.
     pub fn claim(self, name: &str) -> Self {
-        let source = PersistentVolumeClaimVolumeSource { claim_name: name.to_owned(), read_only: None };
+        let source =
+            PersistentVolumeClaimVolumeSource { claim_name: name.to_owned(), read_only: None };
         self.volume(Volume {
             name: name.to_owned(),
             persistent_volume_claim: Some(source),

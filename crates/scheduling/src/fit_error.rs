@@ -43,8 +43,11 @@ impl Diagnosis {
     }
 
     pub(crate) fn add(&mut self, slot: Slot, rejection: &Rejection) {
-        self.statuses[slot.index()] =
-            if rejection.unresolvable { NodeStatus::Unresolvable } else { NodeStatus::Unschedulable };
+        self.statuses[slot.index()] = if rejection.unresolvable {
+            NodeStatus::Unresolvable
+        } else {
+            NodeStatus::Unschedulable
+        };
         self.seen += 1;
         for reason in &rejection.reasons {
             match self.reasons.iter_mut().find(|(known, _)| known == reason) {
@@ -150,8 +153,10 @@ mod tests {
     #[test]
     fn a_rejected_pod_is_not_counted_per_node() {
         let mut diagnosis = Diagnosis::new(3, 3);
-        diagnosis.pod_rejection = Some("pod has unbound immediate PersistentVolumeClaims".to_owned());
-        let preemption = "preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.";
+        diagnosis.pod_rejection =
+            Some("pod has unbound immediate PersistentVolumeClaims".to_owned());
+        let preemption =
+            "preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.";
         let error = FitError { diagnosis, preemption: preemption.to_owned() };
         assert_eq!(
             error.to_string(),

@@ -166,7 +166,11 @@ pub trait NodeFilter: Debug {
 /// Extension point: says which nodes are better.
 pub trait ScorePlugin {
     /// Looks at the pod and the nodes that will do once; `None` for no opinion.
-    fn prepare<'a>(&'a self, cycle: Cycle<'a>, feasible: &[Slot]) -> Option<Box<dyn NodeScore + 'a>>;
+    fn prepare<'a>(
+        &'a self,
+        cycle: Cycle<'a>,
+        feasible: &[Slot],
+    ) -> Option<Box<dyn NodeScore + 'a>>;
 }
 
 /// A scorer that is ready for nodes.

@@ -3,7 +3,10 @@
 //! Replicas look alike: same namespace, same labels, same affinity. A selector is matched once per group
 //! instead of once per pod, and a group knows on which nodes how many of its pods are.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use crate::{
     affinity::{Term, Terms},
@@ -67,7 +70,7 @@ pub(crate) struct TermGroup {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Groups {
     by_labels: HashMap<String, SpreadByLabels>,
-    by_terms: HashMap<String, TermGroup>,
+    by_terms: HashMap<Arc<str>, TermGroup>,
 }
 
 impl Groups {
@@ -81,9 +84,8 @@ impl Groups {
             namespace.entry((terminating, labels)).or_default().add(slot);
         }
         if !pod.terms.is_empty() {
-            let group = self.by_terms.entry(term_key(pod)).or_insert_with(|| TermGroup {
-                terms: pod.terms.clone(),
-                spread: Spread::default(),
+            let group = self.by_terms.entry(Arc::clone(&pod.terms_key)).or_insert_with(|| {
+                TermGroup { terms: pod.terms.clone(), spread: Spread::default() }
             });
             group.spread.add(slot);
         }
@@ -102,13 +104,10 @@ impl Groups {
                 self.by_labels.remove(pod.namespace());
             }
         }
-        if !pod.terms.is_empty() {
-            let key = term_key(pod);
-            if let Some(group) = self.by_terms.get_mut(&key) {
-                group.spread.remove(slot);
-                if group.spread.counts.is_empty() {
-                    self.by_terms.remove(&key);
-                }
+        if let Some(group) = self.by_terms.get_mut(&pod.terms_key) {
+            group.spread.remove(slot);
+            if group.spread.counts.is_empty() {
+                self.by_terms.remove(&pod.terms_key);
             }
         }
     }
@@ -120,9 +119,9 @@ impl Groups {
 
     /// All groups of pods with their namespace.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&str, LabelGroup<'_>)> {
-        self.by_labels
-            .iter()
-            .flat_map(|(namespace, groups)| views(groups).map(move |group| (namespace.as_str(), group)))
+        self.by_labels.iter().flat_map(|(namespace, groups)| {
+            views(groups).map(move |group| (namespace.as_str(), group))
+        })
     }
 
     /// Groups of pods that have affinity terms.
@@ -134,9 +133,4 @@ impl Groups {
     pub(crate) fn any_terms(&self, wanted: impl Fn(&Terms) -> &[Term]) -> bool {
         self.by_terms.values().any(|group| !wanted(&group.terms).is_empty())
     }
-}
-
-/// Terms are the same when namespace, affinity and, for label keys, the labels they name are the same.
-fn term_key(pod: &PodInfo) -> String {
-    format!("{}\n{:?}", pod.namespace(), pod.terms)
 }

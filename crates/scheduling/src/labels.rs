@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
-    api::core::v1::{Node, NodeSelector as ApiNodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod},
+    api::core::v1::{
+        Node, NodeSelector as ApiNodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod,
+    },
     apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta},
 };
 
@@ -148,7 +150,8 @@ impl Selector {
 
     /// Whether an object with `labels` is selected.
     pub fn matches(&self, labels: &Labels) -> bool {
-        !self.nothing && self.requirements.iter().all(|requirement| requirement.matches_labels(labels))
+        !self.nothing
+            && self.requirements.iter().all(|requirement| requirement.matches_labels(labels))
     }
 }
 
@@ -176,9 +179,7 @@ impl NodeTerm {
         let labels = of(&node.metadata);
         let name = node.metadata.name.as_deref();
         self.labels.iter().all(|requirement| requirement.matches_labels(labels))
-            && self.fields.iter().all(|field| {
-                field.key == "metadata.name" && field.matches(name)
-            })
+            && self.fields.iter().all(|field| field.key == "metadata.name" && field.matches(name))
     }
 
     /// The node names that the term allows, when it names any.
@@ -244,11 +245,10 @@ impl NodeDemand {
     /// The demand of `pod`.
     pub fn of_pod(pod: &Pod) -> Self {
         let Some(spec) = &pod.spec else { return Self::default() };
-        let required = spec
-            .affinity
-            .as_ref()
-            .and_then(|affinity| affinity.node_affinity.as_ref())
-            .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
+        let required =
+            spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref()).and_then(
+                |affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref(),
+            );
         let labels = spec.node_selector.iter().flatten();
         Self {
             labels: labels.map(|(key, value)| (key.clone(), value.clone())).collect(),

@@ -28,9 +28,10 @@ impl<K: Metadata<Ty = ObjectMeta>> Objects<K> {
     /// Adds or replaces an object, and drops what was assumed of it unless that is newer.
     pub fn set(&mut self, object: Arc<K>) {
         let key = key_of(object.metadata());
-        let newer = self.assumed.get(&key).is_some_and(|assumed| {
-            version(assumed.metadata()) > version(object.metadata())
-        });
+        let newer = self
+            .assumed
+            .get(&key)
+            .is_some_and(|assumed| version(assumed.metadata()) > version(object.metadata()));
         if !newer {
             self.assumed.remove(&key);
         }
@@ -85,7 +86,10 @@ fn key(namespace: &str, name: &str) -> String {
 }
 
 fn key_of(metadata: &ObjectMeta) -> String {
-    key(metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
+    key(
+        metadata.namespace.as_deref().unwrap_or_default(),
+        metadata.name.as_deref().unwrap_or_default(),
+    )
 }
 
 /// Resource versions are compared as numbers, which the API has promised since v1.35 and always kept.

@@ -40,6 +40,8 @@ pub struct PodInfo {
     pub ports: Vec<HostPort>,
     /// Affinity to other pods.
     pub terms: Terms,
+    /// Equal for pods whose terms are equal; empty without terms.
+    pub(crate) terms_key: Arc<str>,
     /// Demands on the node.
     pub demand: NodeDemand,
     /// Claims the pod mounts.
@@ -65,8 +67,10 @@ impl PodInfo {
             note(&error);
             Terms::default()
         });
+        let terms_key = if terms.is_empty() { String::new() } else { format!("{terms:?}") };
         Self {
             uid: identity(&pod),
+            terms_key: Arc::from(terms_key),
             priority: pod.spec.as_ref().and_then(|spec| spec.priority).unwrap_or_default(),
             requests: requests.requests,
             scored: requests.scored,
@@ -143,9 +147,10 @@ impl PodInfo {
     /// Whether `uid` owns `claim`, as it must for generic ephemeral volumes.
     pub(crate) fn owns(&self, references: Option<&Vec<OwnerReference>>) -> bool {
         let uid = self.pod.metadata.uid.as_deref().unwrap_or_default();
-        references.into_iter().flatten().any(|owner| {
-            owner.controller == Some(true) && owner.kind == "Pod" && owner.uid == uid
-        })
+        references
+            .into_iter()
+            .flatten()
+            .any(|owner| owner.controller == Some(true) && owner.kind == "Pod" && owner.uid == uid)
     }
 }
 

@@ -84,12 +84,10 @@ pub(crate) fn decide(
 
 fn nominate(cycle: Cycle<'_>, candidate: Candidate) -> Preemption {
     let nominated = cycle.snapshot.nominated_on(&candidate.node).iter();
-    let outbid = nominated.filter(|pod| pod.priority < cycle.pod.priority).map(Arc::clone).collect();
+    let outbid =
+        nominated.filter(|pod| pod.priority < cycle.pod.priority).map(Arc::clone).collect();
     let Candidate { node: name, victims, .. } = candidate;
-    Preemption {
-        nomination: Nomination::Node { name, victims, outbid },
-        message: String::new(),
-    }
+    Preemption { nomination: Nomination::Node { name, victims, outbid }, message: String::new() }
 }
 
 fn ineligible(cycle: Cycle<'_>, diagnosis: &Diagnosis) -> Option<&'static str> {
@@ -98,12 +96,14 @@ fn ineligible(cycle: Cycle<'_>, diagnosis: &Diagnosis) -> Option<&'static str> {
         return Some("not eligible due to preemptionPolicy=Never.");
     }
     let node = cycle.snapshot.node(cycle.pod.nominated_node_name()?)?;
-    if diagnosis.pod_rejection.is_some() || diagnosis.status(node.slot) == NodeStatus::Unresolvable {
+    if diagnosis.pod_rejection.is_some() || diagnosis.status(node.slot) == NodeStatus::Unresolvable
+    {
         return None;
     }
-    let leaving = node.pods.iter().any(|pod| {
-        pod.priority < cycle.pod.priority && is_being_preempted(&pod.pod)
-    });
+    let leaving = node
+        .pods
+        .iter()
+        .any(|pod| pod.priority < cycle.pod.priority && is_being_preempted(&pod.pod));
     leaving.then_some("not eligible due to a terminating pod on the nominated node.")
 }
 
@@ -138,7 +138,7 @@ fn dry_run(
     for step in 0..potential.len() {
         let slot = potential[(offset + step) % potential.len()];
         let Some(node) = cycle.snapshot.at(slot) else { continue };
-        match victims_on(cycle, &mut filters, node.clone(), &budgets) {
+        match victims_on(cycle, &mut filters, node, &budgets) {
             Ok(candidate) if candidate.budgets_violated == 0 => harmless.push(candidate),
             Ok(candidate) => violating.push(candidate),
             Err(rejection) => outcome.add(slot, &rejection),
@@ -156,7 +156,7 @@ fn dry_run(
 fn victims_on(
     cycle: Cycle<'_>,
     filters: &mut Filters<'_>,
-    node: NodeInfo,
+    node: &NodeInfo,
     budgets: &[Budget],
 ) -> Result<Candidate, Rejection> {
     let less_important = node.pods.iter().filter(|pod| pod.priority < cycle.pod.priority);
@@ -164,7 +164,7 @@ fn victims_on(
     if potential.is_empty() {
         return Err(Rejection::unresolvable(NO_VICTIMS));
     }
-    let mut trial = Trial { cycle, filters, node, rejection: Rejection::default() };
+    let mut trial = Trial { cycle, filters, node: node.clone(), rejection: Rejection::default() };
     for pod in &potential {
         trial.remove(pod);
     }
@@ -251,7 +251,8 @@ impl Budget {
     }
 
     fn protects(&self, pod: &PodInfo) -> bool {
-        let disrupted = self.budget.status.as_ref().and_then(|status| status.disrupted_pods.as_ref());
+        let disrupted =
+            self.budget.status.as_ref().and_then(|status| status.disrupted_pods.as_ref());
         self.namespace == pod.namespace()
             && !pod.labels().is_empty()
             && self.selector.matches(pod.labels())
@@ -259,7 +260,11 @@ impl Budget {
     }
 
     fn allowed(&self) -> i32 {
-        self.budget.status.as_ref().and_then(|status| status.disruptions_allowed).unwrap_or_default()
+        self.budget
+            .status
+            .as_ref()
+            .and_then(|status| status.disruptions_allowed)
+            .unwrap_or_default()
     }
 }
 
@@ -284,11 +289,9 @@ fn split_by_budgets(
 /// The candidate that does the least harm: fewest broken budgets, lowest highest priority, lowest sum of
 /// priorities, fewest victims, and among those the one whose most important victims started last.
 fn pick(candidates: Vec<Candidate>, now: Timestamp) -> Option<Candidate> {
-    candidates.into_iter().reduce(|best, next| {
-        match harm(&next, now).cmp(&harm(&best, now)) {
-            Ordering::Less => next,
-            _ => best,
-        }
+    candidates.into_iter().reduce(|best, next| match harm(&next, now).cmp(&harm(&best, now)) {
+        Ordering::Less => next,
+        _ => best,
     })
 }
 

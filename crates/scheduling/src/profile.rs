@@ -61,7 +61,9 @@ impl Profile {
         }
         let mut plugins = Vec::new();
         for row in REGISTRY {
-            let point = |set: &PluginSet| set.allows(row.name, config.plugins.multi_point.allows(row.name, true));
+            let point = |set: &PluginSet| {
+                set.allows(row.name, config.plugins.multi_point.allows(row.name, true))
+            };
             let filters = point(&config.plugins.filter) && point(&config.plugins.pre_filter);
             let scores = point(&config.plugins.score) && point(&config.plugins.pre_score);
             let other = point(&config.plugins.pre_enqueue) && point(&config.plugins.post_filter);

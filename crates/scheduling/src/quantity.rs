@@ -162,7 +162,8 @@ mod tests {
 
     #[test]
     fn what_is_no_quantity_is_refused() {
-        for text in ["", "-", "m", "1..2", "1.2.3", "1 Gi", "1gi", "1K", "0x10", "1e", "e5", "1é"] {
+        for text in ["", "-", "m", "1..2", "1.2.3", "1 Gi", "1gi", "1K", "0x10", "1e", "e5", "1é"]
+        {
             assert!(Quantity::parse(text).is_err(), "{text:?}");
         }
     }

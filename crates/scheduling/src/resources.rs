@@ -178,7 +178,11 @@ fn replace_with_pod_level(total: &mut Resources, list: &List) -> Result<(), Quan
     Ok(())
 }
 
-fn container_requests(container: &Container, pod: &Pod, floor: bool) -> Result<Resources, QuantityError> {
+fn container_requests(
+    container: &Container,
+    pod: &Pod,
+    floor: bool,
+) -> Result<Resources, QuantityError> {
     let list = container.resources.as_ref().and_then(|resources| resources.requests.as_ref());
     let mut requests = list.map(Resources::of).transpose()?.unwrap_or_default();
     if let Some(status) = status_of(pod, &container.name) {
@@ -245,8 +249,16 @@ mod tests {
             ("init is larger", pod().requests("1", "10").init("2", "5"), (2000, 10)),
             ("init is smaller", pod().requests("1", "10").init("500m", "5"), (1000, 10)),
             ("sidecar runs with all", pod().requests("1", "10").sidecar("1", "1"), (2000, 11)),
-            ("sidecar before init", pod().requests("1", "1").sidecar("1", "1").init("3", "1"), (4000, 2)),
-            ("sidecar after init", pod().requests("1", "1").init("3", "1").sidecar("1", "1"), (3000, 2)),
+            (
+                "sidecar before init",
+                pod().requests("1", "1").sidecar("1", "1").init("3", "1"),
+                (4000, 2),
+            ),
+            (
+                "sidecar after init",
+                pod().requests("1", "1").init("3", "1").sidecar("1", "1"),
+                (3000, 2),
+            ),
             ("overhead", pod().requests("1", "10").overhead("100m", "1"), (1100, 11)),
             ("pod level", pod().requests("1", "10").pod_level("3", "7"), (3000, 7)),
         ] {

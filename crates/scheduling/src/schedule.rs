@@ -7,7 +7,8 @@ use crate::{
     fit_error::{Diagnosis, FitError},
     framework::{Cycle, NodeFilter, Prepared, Reason, Rejection},
     limits::{
-        ADAPTIVE_NODES_PER_PERCENT, FEASIBLE_NODES_MIN, FEASIBLE_PERCENT_MIN, FEASIBLE_PERCENT_START,
+        ADAPTIVE_NODES_PER_PERCENT, FEASIBLE_NODES_MIN, FEASIBLE_PERCENT_MIN,
+        FEASIBLE_PERCENT_START,
     },
     node::{NodeInfo, Slot},
     pod::PodInfo,
@@ -147,7 +148,9 @@ impl<'a> Filters<'a> {
             if filters.only.as_ref().is_some_and(Vec::is_empty) {
                 let text = match &restricting[..] {
                     [only] => format!("node(s) didn't satisfy plugin {only}"),
-                    many => format!("node(s) didn't satisfy plugin(s) {} simultaneously", list(many)),
+                    many => {
+                        format!("node(s) didn't satisfy plugin(s) {} simultaneously", list(many))
+                    }
                 };
                 return Err(Rejection::unresolvable(text));
             }
@@ -167,7 +170,11 @@ impl<'a> Filters<'a> {
     }
 
     /// Whether `node` will do as it is; the first plugin that says no is named.
-    pub(crate) fn check(&self, node: &NodeInfo, rejection: &mut Rejection) -> Result<(), &'static str> {
+    pub(crate) fn check(
+        &self,
+        node: &NodeInfo,
+        rejection: &mut Rejection,
+    ) -> Result<(), &'static str> {
         rejection.clear();
         for (name, filter) in &self.active {
             if !filter.check(node, rejection) {
@@ -185,9 +192,8 @@ impl<'a> Filters<'a> {
         rejection: &mut Rejection,
     ) -> Result<(), &'static str> {
         let nominated = cycle.snapshot.nominated_on(node.name());
-        let ahead = |other: &PodInfo| {
-            other.priority >= cycle.pod.priority && other.uid != cycle.pod.uid
-        };
+        let ahead =
+            |other: &PodInfo| other.priority >= cycle.pod.priority && other.uid != cycle.pod.uid;
         if nominated.iter().any(|other| ahead(other)) {
             let mut full = node.clone();
             let ahead: Vec<_> = nominated.iter().filter(|other| ahead(other)).collect();

@@ -291,7 +291,9 @@ impl Snapshot {
 
     /// The labels of a namespace.
     pub fn namespace_labels(&self, name: &str) -> &Labels {
-        self.namespaces.get("", name).map_or(&NO_LABELS, |namespace| labels::of(&namespace.metadata))
+        self.namespaces
+            .get("", name)
+            .map_or(&NO_LABELS, |namespace| labels::of(&namespace.metadata))
     }
 
     /// Number of placed pods that mount a claim.

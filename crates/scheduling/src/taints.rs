@@ -16,7 +16,8 @@ pub(crate) fn repels(taint: &Taint) -> bool {
 
 /// Whether `toleration` tolerates `taint`.
 pub(crate) fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let given = |text: &Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(str::to_owned);
+    let given =
+        |text: &Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(str::to_owned);
     if given(&toleration.effect).is_some_and(|effect| effect != taint.effect) {
         return false;
     }

@@ -1,11 +1,15 @@
 //! Placement seen from outside: a cluster in, a decision or a message out.
 
-#[path = "scheduling/cluster.rs"]
-mod cluster;
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
 #[path = "scheduling/affinity.rs"]
 mod affinity;
+#[path = "scheduling/cluster.rs"]
+mod cluster;
 #[path = "scheduling/filters.rs"]
 mod filters;
+#[path = "scheduling/hints.rs"]
+mod hints;
 #[path = "scheduling/preemption.rs"]
 mod preemption;
 #[path = "scheduling/properties.rs"]

@@ -146,7 +146,12 @@ impl Api {
         self.changed.send_modify(|version| *version += 1);
     }
 
-    fn answer(&self, method: &http::Method, path: &str, body: Value) -> http::Response<Full<Bytes>> {
+    fn answer(
+        &self,
+        method: &http::Method,
+        path: &str,
+        body: Value,
+    ) -> http::Response<Full<Bytes>> {
         let parts: Vec<&str> = path.trim_start_matches("/api/v1/").split('/').collect();
         let answer = match (method.as_str(), &parts[..]) {
             ("POST", ["namespaces", _, "events"]) => {
@@ -180,8 +185,11 @@ impl Api {
         };
         let (code, value) = match answer {
             Ok(value) => (200, value),
-            Err((code, message)) => (code, json!({"kind": "Status", "apiVersion": "v1",
-                "status": "Failure", "code": code, "message": message, "reason": ""})),
+            Err((code, message)) => (
+                code,
+                json!({"kind": "Status", "apiVersion": "v1",
+                "status": "Failure", "code": code, "message": message, "reason": ""}),
+            ),
         };
         let body = Full::new(Bytes::from(value.to_string()));
         http::Response::builder().status(code).body(body).unwrap()
@@ -202,7 +210,12 @@ impl Api {
         Ok(json!({"kind": "Status", "apiVersion": "v1", "status": "Success", "code": 201}))
     }
 
-    fn patch_status(&self, namespace: &str, name: &str, patch: &Value) -> Result<Value, (u16, String)> {
+    fn patch_status(
+        &self,
+        namespace: &str,
+        name: &str,
+        patch: &Value,
+    ) -> Result<Value, (u16, String)> {
         let missing = || (404, format!("pods {name:?} not found"));
         let mut pod = self.get("pods", namespace, name).ok_or_else(missing)?;
         if pod["status"].is_null() {

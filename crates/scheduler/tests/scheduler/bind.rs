@@ -54,7 +54,8 @@ async fn many_pods_fill_the_nodes_and_no_more() {
 async fn pods_of_other_schedulers_are_left_alone() {
     let api = Api::new();
     api.put("nodes", roomy("a").finish());
-    let config = json!({"profiles": [{"schedulerName": "default-scheduler"}, {"schedulerName": "second"}]});
+    let config =
+        json!({"profiles": [{"schedulerName": "default-scheduler"}, {"schedulerName": "second"}]});
     let scope = api.start(Config::read(config).unwrap());
     for (name, scheduler) in [("other", "somebody-else"), ("ours", "second")] {
         let mut pod = pod(name).finish();
@@ -109,7 +110,8 @@ async fn a_restart_knows_what_is_bound() {
     assert!(first.finish(Duration::from_secs(5)).await);
     api.put("pods", pod("two").requests("3", "1Gi").finish());
     let second = api.start(Config::default());
-    api.until_logged("event two FailedScheduling 0/1 nodes are available: 1 Insufficient cpu.").await;
+    api.until_logged("event two FailedScheduling 0/1 nodes are available: 1 Insufficient cpu.")
+        .await;
     api.delete("pods", "default", "one");
     api.until("the second", |api| api.bound().contains_key("two")).await;
     assert!(second.finish(Duration::from_secs(5)).await);

@@ -67,7 +67,10 @@ async fn a_claim_is_provisioned_for_the_chosen_node() {
     let written = api.get("persistentvolumeclaims", "default", "c").unwrap();
     assert_eq!(written["metadata"]["annotations"]["volume.kubernetes.io/selected-node"], "a");
     // The provisioner makes the volume; the controller binds it.
-    api.put("persistentvolumes", json!({"metadata": {"name": "v"}, "spec": {"storageClassName": "made"}}));
+    api.put(
+        "persistentvolumes",
+        json!({"metadata": {"name": "v"}, "spec": {"storageClassName": "made"}}),
+    );
     complete(&api, "v");
     api.until("binding", |api| api.bound().len() == 1).await;
     assert!(scope.finish(Duration::from_secs(5)).await);

@@ -24,7 +24,11 @@ impl Plugin for ImageLocality {
 }
 
 impl ScorePlugin for ImageLocality {
-    fn prepare<'a>(&'a self, cycle: Cycle<'a>, _feasible: &[Slot]) -> Option<Box<dyn NodeScore + 'a>> {
+    fn prepare<'a>(
+        &'a self,
+        cycle: Cycle<'a>,
+        _feasible: &[Slot],
+    ) -> Option<Box<dyn NodeScore + 'a>> {
         let nodes = cycle.snapshot.node_count().max(1) as f64;
         let images: Vec<_> = cycle
             .pod

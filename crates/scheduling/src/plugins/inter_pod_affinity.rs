@@ -63,9 +63,11 @@ impl Plugin for InterPodAffinity {
                     })
                 };
                 let joins = arrived.is_some_and(|other| speaks(&pod.terms.required, other));
-                let left = change.old.filter(|_| change.new.is_none() || change.differs(PodInfo::labels));
+                let left =
+                    change.old.filter(|_| change.new.is_none() || change.differs(PodInfo::labels));
                 let leaves = left.is_some_and(|other| {
-                    speaks(&pod.terms.required_anti, other) || speaks(&other.terms.required_anti, pod)
+                    speaks(&pod.terms.required_anti, other)
+                        || speaks(&other.terms.required_anti, pod)
                 });
                 joins || leaves
             }
@@ -259,7 +261,11 @@ impl NodeFilter for Check<'_> {
 }
 
 impl ScorePlugin for InterPodAffinity {
-    fn prepare<'a>(&'a self, cycle: Cycle<'a>, _feasible: &[Slot]) -> Option<Box<dyn NodeScore + 'a>> {
+    fn prepare<'a>(
+        &'a self,
+        cycle: Cycle<'a>,
+        _feasible: &[Slot],
+    ) -> Option<Box<dyn NodeScore + 'a>> {
         let own = &cycle.pod.terms;
         let has_preferences = !own.preferred.is_empty() || !own.preferred_anti.is_empty();
         if self.0.ignore_preferred_terms_of_existing_pods && !has_preferences {
@@ -269,10 +275,15 @@ impl ScorePlugin for InterPodAffinity {
         if has_preferences {
             for (namespace, group) in cycle.snapshot.groups.all() {
                 for (terms, sign) in [(&own.preferred, 1), (&own.preferred_anti, -1)] {
-                    for term in terms.iter().filter(|it| matches(cycle, it, namespace, group.labels)) {
+                    for term in
+                        terms.iter().filter(|it| matches(cycle, it, namespace, group.labels))
+                    {
                         let counts = score.entry(cycle, &term.topology_key);
                         let weight = sign * i64::from(term.weight);
-                        group.spread.iter().for_each(|(slot, pods)| counts.add(slot, weight * pods));
+                        group
+                            .spread
+                            .iter()
+                            .for_each(|(slot, pods)| counts.add(slot, weight * pods));
                     }
                 }
             }

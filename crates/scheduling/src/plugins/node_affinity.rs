@@ -16,8 +16,11 @@ use crate::{
     profile::ProfileError,
 };
 
-pub(super) const ROW: Row =
-    Row { name: "NodeAffinity", weight: 2, build: |config| Ok(Box::new(NodeAffinity::new(config)?)) };
+pub(super) const ROW: Row = Row {
+    name: "NodeAffinity",
+    weight: 2,
+    build: |config| Ok(Box::new(NodeAffinity::new(config)?)),
+};
 
 const REASON: &str = "node(s) didn't match Pod's node affinity/selector";
 const REASON_ENFORCED: &str = "node(s) didn't match scheduler-enforced node affinity";
@@ -119,7 +122,11 @@ impl NodeFilter for Check<'_> {
 }
 
 impl ScorePlugin for NodeAffinity {
-    fn prepare<'a>(&'a self, cycle: Cycle<'a>, _feasible: &[Slot]) -> Option<Box<dyn NodeScore + 'a>> {
+    fn prepare<'a>(
+        &'a self,
+        cycle: Cycle<'a>,
+        _feasible: &[Slot],
+    ) -> Option<Box<dyn NodeScore + 'a>> {
         let affinity = cycle.pod.spec().and_then(|spec| spec.affinity.as_ref());
         let affinity = affinity.and_then(|affinity| affinity.node_affinity.as_ref());
         let own = affinity.and_then(|affinity| {

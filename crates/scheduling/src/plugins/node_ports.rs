@@ -9,7 +9,8 @@ use crate::{
     ports::HostPort,
 };
 
-pub(super) const ROW: Row = Row { name: "NodePorts", weight: 0, build: |_| Ok(Box::new(NodePorts)) };
+pub(super) const ROW: Row =
+    Row { name: "NodePorts", weight: 0, build: |_| Ok(Box::new(NodePorts)) };
 
 const REASON: &str = "node(s) didn't have free ports for the requested pod ports";
 
@@ -54,8 +55,8 @@ struct Check<'a>(&'a [HostPort]);
 
 impl NodeFilter for Check<'_> {
     fn check(&self, node: &NodeInfo, rejection: &mut Rejection) -> bool {
-        let taken = node.pods_with_ports > 0
-            && node.pods.iter().any(|pod| conflict(self.0, &pod.ports));
+        let taken =
+            node.pods_with_ports > 0 && node.pods.iter().any(|pod| conflict(self.0, &pod.ports));
         !taken || rejection.reject(REASON)
     }
 }

@@ -40,7 +40,11 @@ impl Plugin for Balanced {
 }
 
 impl ScorePlugin for Balanced {
-    fn prepare<'a>(&'a self, cycle: Cycle<'a>, _feasible: &[Slot]) -> Option<Box<dyn NodeScore + 'a>> {
+    fn prepare<'a>(
+        &'a self,
+        cycle: Cycle<'a>,
+        _feasible: &[Slot],
+    ) -> Option<Box<dyn NodeScore + 'a>> {
         Some(Box::new(Score { resources: &self.resources, pod: cycle.pod }))
     }
 }
@@ -53,10 +57,12 @@ struct Score<'a> {
 
 impl Score<'_> {
     fn fractions(&self, node: &NodeInfo) -> impl Iterator<Item = f64> {
-        let counted = self.resources.iter().filter(|resource| !resource.is_unwanted(&self.pod.requests));
+        let counted =
+            self.resources.iter().filter(|resource| !resource.is_unwanted(&self.pod.requests));
         counted.filter_map(move |resource| {
             let capacity = resource.of(&node.allocatable);
-            let requested = resource.of(&node.requested).saturating_add(resource.of(&self.pod.requests));
+            let requested =
+                resource.of(&node.requested).saturating_add(resource.of(&self.pod.requests));
             (capacity != 0).then(|| (requested as f64 / capacity as f64).min(1.0))
         })
     }

@@ -67,7 +67,8 @@ impl Fit {
     fn new(config: &ProfileConfig) -> Result<Self, ProfileError> {
         let arguments: FitArguments = config.arguments(ROW.name)?;
         let strategy = arguments.scoring_strategy;
-        let shape = strategy.requested_to_capacity_ratio.map(|ratio| ratio.shape).unwrap_or_default();
+        let shape =
+            strategy.requested_to_capacity_ratio.map(|ratio| ratio.shape).unwrap_or_default();
         let rising = shape.windows(2).all(|pair| pair[0].utilization < pair[1].utilization);
         let missing = strategy.r#type == ScoringType::RequestedToCapacityRatio && shape.is_empty();
         if missing || !rising {
@@ -81,7 +82,9 @@ impl Fit {
             ignored: arguments.ignored_resources,
             ignored_groups: arguments.ignored_resource_groups,
             strategy: strategy.r#type,
-            resources: resources.map(|item| (Counted::named(&item.name), item.weight.max(1))).collect(),
+            resources: resources
+                .map(|item| (Counted::named(&item.name), item.weight.max(1)))
+                .collect(),
             shape,
         })
     }
@@ -139,9 +142,10 @@ fn shrinks(before: &Resources, after: &Resources, wanted: &Resources) -> bool {
     less(wanted.milli_cpu, before.milli_cpu, after.milli_cpu)
         || less(wanted.memory, before.memory, after.memory)
         || less(wanted.ephemeral_storage, before.ephemeral_storage, after.ephemeral_storage)
-        || wanted.scalars.iter().any(|(name, amount)| {
-            less(*amount, before.scalar(name), after.scalar(name))
-        })
+        || wanted
+            .scalars
+            .iter()
+            .any(|(name, amount)| less(*amount, before.scalar(name), after.scalar(name)))
 }
 
 /// Whether `after` has more than `before` of something that `wanted` asks for, or of pods.
@@ -155,7 +159,8 @@ impl FilterPlugin for Fit {
             return Err(Rejection::unresolvable(problem.clone()));
         }
         let requests = &cycle.pod.requests;
-        let scalars = requests.scalars.iter().filter(|(name, amount)| *amount > 0 && !self.ignores(name));
+        let scalars =
+            requests.scalars.iter().filter(|(name, amount)| *amount > 0 && !self.ignores(name));
         let scalars = scalars.map(|(name, amount)| Scalar {
             name: Arc::clone(name),
             amount: *amount,
@@ -181,7 +186,9 @@ struct Check<'a> {
 impl NodeFilter for Check<'_> {
     fn check(&self, node: &NodeInfo, rejection: &mut Rejection) -> bool {
         let (free, taken) = (&node.allocatable, &node.requested);
-        let fits = |wanted: i64, free: i64, taken: i64| wanted <= 0 || wanted <= free.saturating_sub(taken);
+        let fits = |wanted: i64, free: i64, taken: i64| {
+            wanted <= 0 || wanted <= free.saturating_sub(taken)
+        };
         let mut ok = true;
         let pods = i64::try_from(node.pods.len()).unwrap_or(i64::MAX);
         if pods.saturating_add(1) > free.pods {
@@ -206,7 +213,11 @@ impl NodeFilter for Check<'_> {
 }
 
 impl ScorePlugin for Fit {
-    fn prepare<'a>(&'a self, cycle: Cycle<'a>, _feasible: &[Slot]) -> Option<Box<dyn NodeScore + 'a>> {
+    fn prepare<'a>(
+        &'a self,
+        cycle: Cycle<'a>,
+        _feasible: &[Slot],
+    ) -> Option<Box<dyn NodeScore + 'a>> {
         Some(Box::new(Score { fit: self, pod: cycle.pod }))
     }
 }
@@ -228,11 +239,14 @@ impl NodeScore for Score<'_> {
             if capacity == 0 {
                 continue;
             }
-            let requested = resource.of(&node.requested_scored).saturating_add(resource.of(&self.pod.scored));
+            let requested =
+                resource.of(&node.requested_scored).saturating_add(resource.of(&self.pod.scored));
             let score = match self.fit.strategy {
                 ScoringType::LeastAllocated => least(requested, capacity),
                 ScoringType::MostAllocated => most(requested, capacity),
-                ScoringType::RequestedToCapacityRatio => ratio(&self.fit.shape, requested, capacity),
+                ScoringType::RequestedToCapacityRatio => {
+                    ratio(&self.fit.shape, requested, capacity)
+                }
             };
             if score > 0 || self.fit.strategy != ScoringType::RequestedToCapacityRatio {
                 sum += score * weight;

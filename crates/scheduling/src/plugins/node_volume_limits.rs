@@ -39,7 +39,8 @@ impl Plugin for NodeVolumeLimits {
                 change.deleted().is_some_and(|gone| !gone.claims.is_empty())
             }
             Event::Claim(change) => {
-                change.is_added() && change.new.is_some_and(|claim| volume_binding::mounts(pod, claim))
+                change.is_added()
+                    && change.new.is_some_and(|claim| volume_binding::mounts(pod, claim))
             }
             Event::Attachment(change) => change.deleted().is_some(),
             _ => false,
@@ -72,20 +73,23 @@ impl FilterPlugin for NodeVolumeLimits {
 }
 
 fn volumes_of(snapshot: &Snapshot, pod: &PodInfo) -> HashSet<Attached> {
-    let claims = pod.claims.iter().filter_map(|claim| snapshot.claims.get(pod.namespace(), &claim.name));
+    let claims =
+        pod.claims.iter().filter_map(|claim| snapshot.claims.get(pod.namespace(), &claim.name));
     claims.filter_map(|claim| driver_and_handle(snapshot, claim)).collect()
 }
 
 /// A claim without a volume counts under a handle of its own, for the driver that will make it.
 fn driver_and_handle(snapshot: &Snapshot, claim: &PersistentVolumeClaim) -> Option<Attached> {
-    let volume = volume_binding::volume_of_claim(claim).and_then(|name| snapshot.volumes.get("", name));
+    let volume =
+        volume_binding::volume_of_claim(claim).and_then(|name| snapshot.volumes.get("", name));
     if let Some(volume) = volume {
         let source = volume.spec.as_ref()?.csi.as_ref()?;
         return Some((source.driver.clone(), source.volume_handle.clone()));
     }
     let class = snapshot.classes.get("", volume_binding::class_of_claim(claim))?;
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
-    let handle = format!("claim {}/{}", text(&claim.metadata.namespace), text(&claim.metadata.name));
+    let handle =
+        format!("claim {}/{}", text(&claim.metadata.namespace), text(&claim.metadata.name));
     Some((class.provisioner.clone(), handle))
 }
 

@@ -68,17 +68,21 @@ impl PodTopologySpread {
         match own_constraints(cycle.pod) {
             [] => Ok(self.default_constraints(cycle, action)),
             own => {
-                let wanted = own.iter().filter(|constraint| constraint.when_unsatisfiable == action);
+                let wanted =
+                    own.iter().filter(|constraint| constraint.when_unsatisfiable == action);
                 let compiled = wanted.map(|constraint| Constraint::compile(constraint, cycle.pod));
                 compiled.collect::<Result<_, _>>().map_err(|error| {
-                    Rejection::unresolvable(format!("obtaining pod's topology spread constraints: {error}"))
+                    Rejection::unresolvable(format!(
+                        "obtaining pod's topology spread constraints: {error}"
+                    ))
                 })
             }
         }
     }
 
     fn default_constraints(&self, cycle: Cycle<'_>, action: &str) -> Vec<Constraint> {
-        let wanted = self.defaults.iter().filter(|constraint| constraint.when_unsatisfiable == action);
+        let wanted =
+            self.defaults.iter().filter(|constraint| constraint.when_unsatisfiable == action);
         let mut wanted = wanted.peekable();
         if wanted.peek().is_none() {
             return Vec::new();
@@ -112,23 +116,36 @@ impl Plugin for PodTopologySpread {
     fn wakes(&self, event: &Event<'_>, pod: &PodInfo) -> bool {
         match event {
             Event::AssignedPod(change) => {
-                if change.old.or(change.new).is_some_and(|other| other.namespace() != pod.namespace()) {
+                if change
+                    .old
+                    .or(change.new)
+                    .is_some_and(|other| other.namespace() != pod.namespace())
+                {
                     return false;
                 }
                 let moved = change.is_added()
                     || change.deleted().is_some()
                     || change.differs(PodInfo::labels);
-                moved && [change.old, change.new].into_iter().flatten().any(|other| counts(pod, other))
+                moved
+                    && [change.old, change.new]
+                        .into_iter()
+                        .flatten()
+                        .any(|other| counts(pod, other))
             }
             Event::Node(change) => {
                 let part = |node: &'_ k8s_openapi::api::core::v1::Node| {
-                    (node.metadata.labels.clone(), node.spec.as_ref().and_then(|spec| spec.taints.clone()))
+                    (
+                        node.metadata.labels.clone(),
+                        node.spec.as_ref().and_then(|spec| spec.taints.clone()),
+                    )
                 };
-                let keys = own_constraints(pod).iter().map(|constraint| constraint.topology_key.as_str());
+                let keys =
+                    own_constraints(pod).iter().map(|constraint| constraint.topology_key.as_str());
                 let has_all = |labels: &Labels| keys.clone().all(|key| labels.contains_key(key));
-                let labelled = [change.old, change.new].into_iter().flatten().any(|node| {
-                    has_all(crate::labels::of(&node.metadata))
-                });
+                let labelled = [change.old, change.new]
+                    .into_iter()
+                    .flatten()
+                    .any(|node| has_all(crate::labels::of(&node.metadata)));
                 labelled && (change.deleted().is_some() || change.differs(part))
             }
             event => event.changes_itself(pod),
@@ -138,7 +155,8 @@ impl Plugin for PodTopologySpread {
 
 /// Whether `other` counts for a hard constraint of `pod`.
 fn counts(pod: &PodInfo, other: &PodInfo) -> bool {
-    let hard = own_constraints(pod).iter().filter(|constraint| constraint.when_unsatisfiable == HARD);
+    let hard =
+        own_constraints(pod).iter().filter(|constraint| constraint.when_unsatisfiable == HARD);
     let mut hard = hard.map(|constraint| Constraint::compile(constraint, pod)).peekable();
     // Without constraints of its own the pod was rejected by default ones, whose selector may have changed.
     hard.peek().is_none()
@@ -252,7 +270,11 @@ impl NodeFilter for Check<'_> {
 }
 
 impl ScorePlugin for PodTopologySpread {
-    fn prepare<'a>(&'a self, cycle: Cycle<'a>, feasible: &[Slot]) -> Option<Box<dyn NodeScore + 'a>> {
+    fn prepare<'a>(
+        &'a self,
+        cycle: Cycle<'a>,
+        feasible: &[Slot],
+    ) -> Option<Box<dyn NodeScore + 'a>> {
         let constraints = self.constraints(cycle, SOFT).ok()?;
         if constraints.is_empty() {
             return None;
@@ -280,7 +302,12 @@ struct Score<'a> {
 }
 
 impl<'a> Score<'a> {
-    fn new(cycle: Cycle<'a>, constraints: Vec<Constraint>, feasible: &[Slot], all_labels: bool) -> Self {
+    fn new(
+        cycle: Cycle<'a>,
+        constraints: Vec<Constraint>,
+        feasible: &[Slot],
+        all_labels: bool,
+    ) -> Self {
         let columns = constraints.iter().map(|it| cycle.snapshot.column(&it.topology_key));
         let columns: Vec<Cow<'a, Column>> = columns.collect();
         let lacks_label =
@@ -305,7 +332,10 @@ impl<'a> Score<'a> {
                 }
                 let honoured = by_host
                     || honours_all
-                    || cycle.snapshot.at(slot).is_some_and(|node| constraint.honours(cycle.pod, node));
+                    || cycle
+                        .snapshot
+                        .at(slot)
+                        .is_some_and(|node| constraint.honours(cycle.pod, node));
                 if honoured {
                     counts[domain as usize] += pods;
                 }
@@ -353,8 +383,10 @@ impl NodeScore for Score<'_> {
 
     fn normalize(&self, nodes: &[Slot], scores: &mut [i64]) {
         let scoring = || nodes.iter().zip(0..).filter(|(slot, _)| !self.ignored[slot.index()]);
-        let highest = scoring().map(|(_, index): (_, usize)| scores[index]).max().unwrap_or_default();
-        let lowest = scoring().map(|(_, index): (_, usize)| scores[index]).min().unwrap_or_default();
+        let highest =
+            scoring().map(|(_, index): (_, usize)| scores[index]).max().unwrap_or_default();
+        let lowest =
+            scoring().map(|(_, index): (_, usize)| scores[index]).min().unwrap_or_default();
         for (slot, score) in nodes.iter().zip(scores) {
             *score = match highest {
                 _ if self.ignored[slot.index()] => 0,

@@ -19,7 +19,8 @@ impl Plugin for SchedulingGates {
     }
 
     fn admit(&self, pod: &PodInfo) -> Result<(), Rejection> {
-        let gates = pod.spec().and_then(|spec| spec.scheduling_gates.as_deref()).unwrap_or_default();
+        let gates =
+            pod.spec().and_then(|spec| spec.scheduling_gates.as_deref()).unwrap_or_default();
         if gates.is_empty() {
             return Ok(());
         }

@@ -66,21 +66,26 @@ impl NodeFilter for Tolerations<'_> {
 }
 
 impl ScorePlugin for TaintToleration {
-    fn prepare<'a>(&'a self, cycle: Cycle<'a>, feasible: &[Slot]) -> Option<Box<dyn NodeScore + 'a>> {
-        let tainted = |slot: &Slot| cycle.snapshot.at(*slot).is_some_and(|node| node.taints_soft > 0);
+    fn prepare<'a>(
+        &'a self,
+        cycle: Cycle<'a>,
+        feasible: &[Slot],
+    ) -> Option<Box<dyn NodeScore + 'a>> {
+        let tainted =
+            |slot: &Slot| cycle.snapshot.at(*slot).is_some_and(|node| node.taints_soft > 0);
         // Without any soft taint all nodes score the same.
-        feasible.iter().any(tainted).then(|| {
-            Box::new(Tolerations(cycle.pod.tolerations())) as Box<dyn NodeScore>
-        })
+        feasible
+            .iter()
+            .any(tainted)
+            .then(|| Box::new(Tolerations(cycle.pod.tolerations())) as Box<dyn NodeScore>)
     }
 }
 
 impl NodeScore for Tolerations<'_> {
     fn score(&self, node: &NodeInfo) -> i64 {
         let soft = node.taints().iter().filter(|taint| taint.effect == taints::PREFER_NO_SCHEDULE);
-        let intolerable = soft.filter(|taint| {
-            !self.0.iter().any(|toleration| taints::tolerates(toleration, taint))
-        });
+        let intolerable = soft
+            .filter(|taint| !self.0.iter().any(|toleration| taints::tolerates(toleration, taint)));
         i64::try_from(intolerable.count()).unwrap_or(i64::MAX)
     }
 

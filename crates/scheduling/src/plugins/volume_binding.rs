@@ -66,7 +66,9 @@ impl Plugin for VolumeBinding {
                 };
                 change.old.is_some_and(tracks) && change.new.is_some_and(|driver| !tracks(driver))
             }
-            Event::Capacity(change) => change.differs(|it| (it.capacity.clone(), it.maximum_volume_size.clone())),
+            Event::Capacity(change) => {
+                change.differs(|it| (it.capacity.clone(), it.maximum_volume_size.clone()))
+            }
             _ => false,
         }
     }
@@ -178,7 +180,8 @@ impl<'a> Claims<'a> {
         self.delayed.sort_by_key(|claim| requested_bytes(claim));
         for class in self.delayed.iter().map(|claim| class_of_claim(claim).to_owned()) {
             let volumes = self.snapshot.volumes.iter();
-            let of_class = volumes.filter(|volume| class_of_volume(volume) == class).map(Arc::clone);
+            let of_class =
+                volumes.filter(|volume| class_of_volume(volume) == class).map(Arc::clone);
             self.volumes.entry(class.clone()).or_insert_with(|| of_class.collect());
         }
     }
@@ -203,7 +206,8 @@ impl<'a> Claims<'a> {
 
     fn bound_claims_reach(&self, node: &NodeInfo) -> Option<&'static str> {
         for claim in &self.bound {
-            let volume = volume_of_claim(claim).and_then(|name| self.snapshot.volumes.get("", name));
+            let volume =
+                volume_of_claim(claim).and_then(|name| self.snapshot.volumes.get("", name));
             match volume {
                 None => return Some(REASON_NO_VOLUME),
                 Some(volume) if !reaches(volume, node) => return Some(REASON_NODE),
@@ -239,7 +243,9 @@ impl<'a> Claims<'a> {
         let selector = spec.selector.as_ref();
         let selector = match selector {
             None => Selector::everything(),
-            Some(selector) => Selector::compile(Some(selector)).unwrap_or_else(|_| Selector::nothing()),
+            Some(selector) => {
+                Selector::compile(Some(selector)).unwrap_or_else(|_| Selector::nothing())
+            }
         };
         let mut smallest: Option<(i64, &Arc<PersistentVolume>)> = None;
         for volume in self.volumes.get(class_of_claim(claim))? {
@@ -269,11 +275,16 @@ impl<'a> Claims<'a> {
         smallest.map(|(_, volume)| Arc::clone(volume))
     }
 
-    fn cannot_provision(&self, claim: &PersistentVolumeClaim, node: &NodeInfo) -> Option<&'static str> {
+    fn cannot_provision(
+        &self,
+        claim: &PersistentVolumeClaim,
+        node: &NodeInfo,
+    ) -> Option<&'static str> {
         let class = self.snapshot.classes.get("", class_of_claim(claim));
         let Some(class) = class else { return Some(REASON_BIND) };
         let provisioner = class.provisioner.as_str();
-        let reachable = allowed(class.allowed_topologies.as_deref().unwrap_or_default(), node.labels());
+        let reachable =
+            allowed(class.allowed_topologies.as_deref().unwrap_or_default(), node.labels());
         if provisioner.is_empty() || provisioner == NO_PROVISIONER || !reachable {
             return Some(REASON_BIND);
         }
@@ -281,9 +292,14 @@ impl<'a> Claims<'a> {
     }
 
     /// Whether some storage that the node reaches has room; drivers that do not say are trusted.
-    fn has_space(&self, claim: &PersistentVolumeClaim, class: &StorageClass, node: &NodeInfo) -> bool {
+    fn has_space(
+        &self,
+        claim: &PersistentVolumeClaim,
+        class: &StorageClass,
+        node: &NodeInfo,
+    ) -> bool {
         let driver = self.snapshot.csi_drivers.get("", &class.provisioner);
-        if !driver.is_some_and(|driver| driver.spec.storage_capacity == Some(true)) {
+        if driver.is_none_or(|driver| driver.spec.storage_capacity != Some(true)) {
             return true;
         }
         let requested = requested_bytes(claim);
@@ -342,7 +358,9 @@ fn waits_for_pod(snapshot: &Snapshot, claim: &PersistentVolumeClaim) -> Result<b
     let name = class_of_claim(claim);
     let Some(class) = snapshot.classes.get("", name) else { return Ok(false) };
     match class.volume_binding_mode.as_deref() {
-        None => Err(Rejection::unresolvable(format!("VolumeBindingMode not set for StorageClass {name:?}"))),
+        None => Err(Rejection::unresolvable(format!(
+            "VolumeBindingMode not set for StorageClass {name:?}"
+        ))),
         Some(mode) => Ok(mode == "WaitForFirstConsumer"),
     }
 }
@@ -353,7 +371,12 @@ fn class_of_volume(volume: &PersistentVolume) -> &str {
 }
 
 fn storage_bytes(
-    list: Option<&std::collections::BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity>>,
+    list: Option<
+        &std::collections::BTreeMap<
+            String,
+            k8s_openapi::apimachinery::pkg::api::resource::Quantity,
+        >,
+    >,
 ) -> i64 {
     let storage = list.and_then(|list| list.get("storage"));
     storage.and_then(|quantity| Quantity::of(quantity).ok()).unwrap_or_default().value()
@@ -385,8 +408,10 @@ fn same_mode(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
 }
 
 fn offers_modes(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
-    let offered = volume.spec.as_ref().and_then(|spec| spec.access_modes.as_deref()).unwrap_or_default();
-    let wanted = claim.spec.as_ref().and_then(|spec| spec.access_modes.as_deref()).unwrap_or_default();
+    let offered =
+        volume.spec.as_ref().and_then(|spec| spec.access_modes.as_deref()).unwrap_or_default();
+    let wanted =
+        claim.spec.as_ref().and_then(|spec| spec.access_modes.as_deref()).unwrap_or_default();
     wanted.iter().all(|mode| offered.contains(mode))
 }
 
@@ -413,7 +438,9 @@ fn allowed(terms: &[TopologySelectorTerm], labels: &Labels) -> bool {
             let expressions = term.match_label_expressions.as_deref().unwrap_or_default();
             !expressions.is_empty()
                 && expressions.iter().all(|expression| {
-                    labels.get(&expression.key).is_some_and(|value| expression.values.contains(value))
+                    labels
+                        .get(&expression.key)
+                        .is_some_and(|value| expression.values.contains(value))
                 })
         })
 }

@@ -38,7 +38,8 @@ impl Plugin for VolumeRestrictions {
             }),
             Event::Node(change) => change.is_added(),
             Event::Claim(change) => {
-                change.is_added() && change.new.is_some_and(|claim| volume_binding::mounts(pod, claim))
+                change.is_added()
+                    && change.new.is_some_and(|claim| volume_binding::mounts(pod, claim))
             }
             _ => false,
         }
@@ -61,7 +62,8 @@ impl FilterPlugin for VolumeRestrictions {
         }
         let used = once.iter().filter(|name| cycle.snapshot.claim_users(pod.namespace(), name) > 0);
         let conflicts = i64::try_from(used.count()).unwrap_or(i64::MAX);
-        let disks: Vec<&Volume> = pod.volumes().iter().filter(|volume| is_restricted(volume)).collect();
+        let disks: Vec<&Volume> =
+            pod.volumes().iter().filter(|volume| is_restricted(volume)).collect();
         if disks.is_empty() && conflicts == 0 {
             return Ok(Prepared::Skip);
         }
@@ -111,11 +113,14 @@ fn conflict(wanted: &[Volume], other: &PodInfo) -> bool {
 
 /// Whether both are the same disk, and not both only read it.
 fn collides(left: &Volume, right: &Volume) -> bool {
-    let both_read = |left: Option<bool>, right: Option<bool>| left == Some(true) && right == Some(true);
+    let both_read =
+        |left: Option<bool>, right: Option<bool>| left == Some(true) && right == Some(true);
     if let (Some(left), Some(right)) = (&left.gce_persistent_disk, &right.gce_persistent_disk) {
         return left.pd_name == right.pd_name && !both_read(left.read_only, right.read_only);
     }
-    if let (Some(left), Some(right)) = (&left.aws_elastic_block_store, &right.aws_elastic_block_store) {
+    if let (Some(left), Some(right)) =
+        (&left.aws_elastic_block_store, &right.aws_elastic_block_store)
+    {
         return left.volume_id == right.volume_id;
     }
     if let (Some(left), Some(right)) = (&left.iscsi, &right.iscsi) {

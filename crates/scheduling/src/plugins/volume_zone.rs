@@ -34,7 +34,9 @@ impl Plugin for VolumeZone {
 
     fn wakes(&self, event: &Event<'_>, pod: &PodInfo) -> bool {
         match event {
-            Event::Claim(change) => change.new.is_some_and(|claim| volume_binding::mounts(pod, claim)),
+            Event::Claim(change) => {
+                change.new.is_some_and(|claim| volume_binding::mounts(pod, claim))
+            }
             Event::Volume(change) => change.differs(demands),
             Event::Class(change) => {
                 change.is_added()
@@ -121,7 +123,10 @@ impl NodeFilter for Check {
                 BETA_REGION => REGION,
                 key => key,
             };
-            labels.get(*key).or_else(|| labels.get(stable)).is_some_and(|value| values.contains(value))
+            labels
+                .get(*key)
+                .or_else(|| labels.get(stable))
+                .is_some_and(|value| values.contains(value))
         };
         self.0.iter().all(holds) || rejection.reject_for_good(REASON)
     }

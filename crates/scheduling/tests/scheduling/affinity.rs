@@ -57,7 +57,8 @@ fn placed_pods_keep_others_away() {
 
 #[test]
 fn own_anti_affinity_names_itself() {
-    let mut cluster = cluster([node("a1").zone("a")]).with([pod("x").labels(&[("app", "db")]).on("a1")]);
+    let mut cluster =
+        cluster([node("a1").zone("a")]).with([pod("x").labels(&[("app", "db")]).on("a1")]);
     assert_eq!(
         cluster.reasons(pod("p").apart(ZONE, &[("app", "db")])),
         "0/1 nodes are available: 1 node(s) didn't match pod anti-affinity rules."
@@ -100,7 +101,11 @@ fn preferences_of_both_sides_count() {
         (db(), pod("p").likes(10, HOST, &[("app", "db")]), vec!["a1"]),
         (db(), pod("p").likes(-10, ZONE, &[("app", "db")]), vec!["b1", "x"]),
         (db().likes(10, HOST, &[("app", "web")]), pod("p").labels(&[("app", "web")]), vec!["a1"]),
-        (db().likes(-10, ZONE, &[("app", "web")]), pod("p").labels(&[("app", "web")]), vec!["b1", "x"]),
+        (
+            db().likes(-10, ZONE, &[("app", "web")]),
+            pod("p").labels(&[("app", "web")]),
+            vec!["b1", "x"],
+        ),
         // A required term of a placed pod is a weak wish for the pod that it speaks of.
         (db().near(HOST, &[("app", "web")]), pod("p").labels(&[("app", "web")]), vec!["a1"]),
     ] {

@@ -99,7 +99,8 @@ fn cordoned_nodes_take_only_who_tolerates_it() {
             "0/1 nodes are available: 1 node(s) were unschedulable. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
         ],
     );
-    let tolerant = pod("p").tolerates("node.kubernetes.io/unschedulable", "Exists", "", "NoSchedule");
+    let tolerant =
+        pod("p").tolerates("node.kubernetes.io/unschedulable", "Exists", "", "NoSchedule");
     check(nodes(), vec![], tolerant, expect!["a"]);
 }
 
@@ -134,7 +135,10 @@ fn node_affinity_is_demanded_and_preferred() {
         (pod("p").node_selector("disk", "tape"), vec![no]),
         (pod("p").node_affinity("disk", "Exists", &[]), vec!["a", "b"]),
         (pod("p").node_affinity("disk", "NotIn", &["ssd"]), vec!["b", "c"]),
-        (pod("p").node_affinity("disk", "In", &["ssd"]).node_affinity("x", "Exists", &[]), vec!["a"]),
+        (
+            pod("p").node_affinity("disk", "In", &["ssd"]).node_affinity("x", "Exists", &[]),
+            vec!["a"],
+        ),
         (pod("p").node_selector("disk", "ssd").node_affinity("disk", "In", &["hdd"]), vec![no]),
         (pod("p").node_names(&["c"]), vec!["c"]),
         (pod("p").prefers_node(1, "disk", "hdd"), vec!["b"]),
@@ -181,7 +185,8 @@ fn a_pod_for_named_nodes_says_which_plugin_ruled_the_others_out() {
 #[test]
 fn host_ports_are_taken_once() {
     let taken = || vec![pod("x").host_port("127.0.0.1", "TCP", 80).on("a")];
-    let busy = "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports.";
+    let busy =
+        "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports.";
     for (pod, expected) in [
         (pod("p").host_port("127.0.0.1", "TCP", 80), busy),
         (pod("p").host_port("0.0.0.0", "TCP", 80), busy),
@@ -221,7 +226,10 @@ fn the_snapshot_forgets_what_goes() {
     cluster.snapshot.remove_node("a");
     assert_eq!(cluster.reasons(wanting()), "no nodes available to schedule pods");
     cluster.snapshot.set_node(roomy("a").finish());
-    assert!(cluster.reasons(wanting()).contains("Insufficient cpu"), "pods come back with their node");
+    assert!(
+        cluster.reasons(wanting()).contains("Insufficient cpu"),
+        "pods come back with their node"
+    );
     cluster.snapshot.remove_pod("x");
     cluster.snapshot.remove_pod("x");
     assert_eq!(cluster.reasons(wanting()), "a");

@@ -74,7 +74,11 @@ fn the_cheapest_node_is_chosen() {
         ),
         (
             "fewest victims",
-            vec![one("a1", 9, "a"), one("a2", 9, "a"), pod("b1").requests("2", "1").priority(9).on("b")],
+            vec![
+                one("a1", 9, "a"),
+                one("a2", 9, "a"),
+                pod("b1").requests("2", "1").priority(9).on("b"),
+            ],
             "b: b1",
         ),
         (

@@ -21,7 +21,14 @@ struct Wish {
 
 fn wish() -> impl Strategy<Value = Wish> {
     (0..3000_i64, 0..4000_i64, 0..3_i64, 0..4, 0..3, any::<bool>()).prop_map(
-        |(milli_cpu, memory, gpus, port, priority, apart)| Wish { milli_cpu, memory, gpus, port, priority, apart },
+        |(milli_cpu, memory, gpus, port, priority, apart)| Wish {
+            milli_cpu,
+            memory,
+            gpus,
+            port,
+            priority,
+            apart,
+        },
     )
 }
 
@@ -29,10 +36,10 @@ impl Wish {
     fn build(&self, index: usize) -> PodBuilder {
         let (cpu, memory) = (format!("{}m", self.milli_cpu), self.memory.to_string());
         let gpus = self.gpus.to_string();
-        let mut pod = pod(&format!("p{index}")).priority(self.priority).labels(&[("app", "a")]).container(
-            "image",
-            &[("cpu", &cpu), ("memory", &memory), ("example.com/gpu", &gpus)],
-        );
+        let mut pod = pod(&format!("p{index}"))
+            .priority(self.priority)
+            .labels(&[("app", "a")])
+            .container("image", &[("cpu", &cpu), ("memory", &memory), ("example.com/gpu", &gpus)]);
         if self.port > 0 {
             pod = pod.host_port("", "TCP", self.port);
         }

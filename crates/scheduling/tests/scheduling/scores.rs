@@ -9,7 +9,8 @@ const GIB: i64 = 1 << 30;
 #[test]
 fn emptier_nodes_are_better() {
     let roomy = |name: &str| node(name).capacity(&[("cpu", "4"), ("memory", "8Gi")]);
-    let mut cluster = cluster([roomy("a"), roomy("b")]).with([pod("x").requests("1", "2Gi").on("a")]);
+    let mut cluster =
+        cluster([roomy("a"), roomy("b")]).with([pod("x").requests("1", "2Gi").on("a")]);
     assert_eq!(cluster.nodes(&pod("p").requests("1", "2Gi")), ["b"]);
     assert_eq!(cluster.nodes(&pod("p")), ["b"]);
 }
@@ -39,7 +40,8 @@ fn even_use_is_better() {
         node("cpu").capacity(&[("cpu", "10"), ("memory", "10Gi")]),
         node("memory").capacity(&[("cpu", "10"), ("memory", "10Gi")]),
     ];
-    let placed = [pod("x").requests("4", "0").on("cpu"), pod("y").requests("0", "4Gi").on("memory")];
+    let placed =
+        [pod("x").requests("4", "0").on("cpu"), pod("y").requests("0", "4Gi").on("memory")];
     let mut cluster = cluster(nodes).with(placed);
     assert_eq!(cluster.nodes(&pod("p").requests("4", "0")), ["memory"]);
 }
@@ -73,7 +75,10 @@ fn weights_and_switches_are_obeyed() {
 #[test]
 fn configuration_that_makes_no_sense_is_refused() {
     let profile = |config: serde_json::Value| {
-        scheduling::Profile::new(&serde_json::from_value(config).unwrap()).map(|_| ()).unwrap_err().to_string()
+        scheduling::Profile::new(&serde_json::from_value(config).unwrap())
+            .map(|_| ())
+            .unwrap_err()
+            .to_string()
     };
     assert_eq!(
         profile(json!({"plugins": {"score": {"enabled": [{"name": "Nonsense"}]}}})),

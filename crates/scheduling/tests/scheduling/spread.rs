@@ -42,7 +42,11 @@ fn hard_constraints_bound_the_skew() {
         (webs(&["a1"]), web().spread(1, ZONE, HARD, WEB).spread(1, HOST, HARD, WEB), vec!["b1"]),
         // A pod that its own constraint does not select only watches.
         (webs(&["a1"]), pod("p").spread(1, ZONE, HARD, WEB), vec!["a1", "a2", "b1"]),
-        (webs(&["a1", "a1"]), web().spread(1, ZONE, HARD, WEB).node_selector(ZONE, "a"), vec!["a1", "a2"]),
+        (
+            webs(&["a1", "a1"]),
+            web().spread(1, ZONE, HARD, WEB).node_selector(ZONE, "a"),
+            vec!["a1", "a2"],
+        ),
     ] {
         assert_eq!(cluster(nodes()).with(placed).nodes(&pod.namespace("default")), expected);
     }

@@ -24,7 +24,11 @@ fn object<K: for<'d> serde::Deserialize<'d>>(value: Value) -> Arc<K> {
 }
 
 fn claim(name: &str, class: &str, volume: &str, size: &str) -> Arc<PersistentVolumeClaim> {
-    let bound = if volume.is_empty() { json!({}) } else { json!({"pv.kubernetes.io/bind-completed": "yes"}) };
+    let bound = if volume.is_empty() {
+        json!({})
+    } else {
+        json!({"pv.kubernetes.io/bind-completed": "yes"})
+    };
     object(json!({
         "metadata": {"name": name, "namespace": "default", "uid": name, "annotations": bound},
         "spec": {"storageClassName": class, "volumeName": volume, "accessModes": ["ReadWriteOnce"],
@@ -45,13 +49,19 @@ fn volume(name: &str, class: &str, size: &str, zone: &str) -> Arc<PersistentVolu
 }
 
 fn class(name: &str, mode: &str, provisioner: &str) -> Arc<StorageClass> {
-    object(json!({"metadata": {"name": name}, "provisioner": provisioner, "volumeBindingMode": mode}))
+    object(
+        json!({"metadata": {"name": name}, "provisioner": provisioner, "volumeBindingMode": mode}),
+    )
 }
 
 fn two_zones() -> Cluster {
     let roomy = |name: &str| node(name).capacity(&[("cpu", "4"), ("memory", "8Gi")]);
     let mut cluster = cluster([roomy("a").zone("a"), roomy("b").zone("b")]);
-    cluster.snapshot.classes.set(class("late", "WaitForFirstConsumer", "kubernetes.io/no-provisioner"));
+    cluster.snapshot.classes.set(class(
+        "late",
+        "WaitForFirstConsumer",
+        "kubernetes.io/no-provisioner",
+    ));
     cluster.snapshot.classes.set(class("made", "WaitForFirstConsumer", "disk.example.com"));
     cluster.snapshot.classes.set(class("now", "Immediate", "disk.example.com"));
     cluster
@@ -124,7 +134,8 @@ fn two_claims_of_a_pod_do_not_share_a_volume() {
     cluster.snapshot.volumes.set(volume("v2", "late", "1Gi", "a"));
     assert_eq!(cluster.nodes(&both()), ["a"]);
     let mut assumed = (*volume("v2", "late", "1Gi", "a")).clone();
-    assumed.spec.as_mut().unwrap().claim_ref = serde_json::from_value(json!({"name": "x", "namespace": "y"})).unwrap();
+    assumed.spec.as_mut().unwrap().claim_ref =
+        serde_json::from_value(json!({"name": "x", "namespace": "y"})).unwrap();
     cluster.snapshot.volumes.assume(Arc::new(assumed));
     assert!(cluster.reasons(both()).contains("didn't find available persistent volumes"));
     cluster.snapshot.volumes.revert("", "v2");
@@ -137,11 +148,15 @@ fn provisioning_asks_topology_and_space() {
     cluster.snapshot.claims.set(claim("c", "made", "", "2Gi"));
     assert_eq!(cluster.nodes(&pod("p").claim("c")), ["a", "b"]);
     let mut class = (*class("made", "WaitForFirstConsumer", "disk.example.com")).clone();
-    class.allowed_topologies = serde_json::from_value(json!([{"matchLabelExpressions": [{"key": ZONE, "values": ["b"]}]}])).unwrap();
+    class.allowed_topologies = serde_json::from_value(
+        json!([{"matchLabelExpressions": [{"key": ZONE, "values": ["b"]}]}]),
+    )
+    .unwrap();
     cluster.snapshot.classes.set(Arc::new(class));
     assert_eq!(cluster.nodes(&pod("p").claim("c")), ["b"]);
-    let driver: Arc<CSIDriver> =
-        object(json!({"metadata": {"name": "disk.example.com"}, "spec": {"storageCapacity": true}}));
+    let driver: Arc<CSIDriver> = object(
+        json!({"metadata": {"name": "disk.example.com"}, "spec": {"storageCapacity": true}}),
+    );
     cluster.snapshot.csi_drivers.set(driver);
     assert_eq!(
         cluster.reasons(pod("p").claim("c")),
@@ -160,7 +175,11 @@ fn provisioning_asks_topology_and_space() {
 fn a_selected_node_is_kept() {
     let mut cluster = two_zones();
     let mut selected = (*claim("c", "made", "", "2Gi")).clone();
-    selected.metadata.annotations.get_or_insert_default().insert(volume_binding::SELECTED_NODE.to_owned(), "b".to_owned());
+    selected
+        .metadata
+        .annotations
+        .get_or_insert_default()
+        .insert(volume_binding::SELECTED_NODE.to_owned(), "b".to_owned());
     cluster.snapshot.claims.set(Arc::new(selected));
     assert_eq!(cluster.nodes(&pod("p").claim("c")), ["b"]);
 }
@@ -170,7 +189,11 @@ fn zone_labels_of_volumes_bind() {
     let mut cluster = two_zones();
     cluster.snapshot.claims.set(claim("c", "late", "v", "1Gi"));
     let mut labelled = (*volume("v", "late", "1Gi", "")).clone();
-    labelled.metadata.labels.get_or_insert_default().insert("failure-domain.beta.kubernetes.io/zone".to_owned(), "a__c".to_owned());
+    labelled
+        .metadata
+        .labels
+        .get_or_insert_default()
+        .insert("failure-domain.beta.kubernetes.io/zone".to_owned(), "a__c".to_owned());
     cluster.snapshot.volumes.set(Arc::new(labelled));
     assert_eq!(cluster.nodes(&pod("p").claim("c")), ["a"]);
     cluster.snapshot.remove_node("a");
@@ -200,7 +223,12 @@ fn a_claim_for_one_pod_is_used_once() {
 
 #[test]
 fn a_disk_is_written_by_one_pod_of_a_node() {
-    let disk = |read_only: bool| serde_json::from_value(json!({"name": "d", "gcePersistentDisk": {"pdName": "d", "readOnly": read_only}})).unwrap();
+    let disk = |read_only: bool| {
+        serde_json::from_value(
+            json!({"name": "d", "gcePersistentDisk": {"pdName": "d", "readOnly": read_only}}),
+        )
+        .unwrap()
+    };
     let mut cluster = two_zones().with([pod("x").volume(disk(true)).on("a")]);
     assert_eq!(cluster.nodes(&pod("p").volume(disk(false))), ["b"]);
     assert_eq!(cluster.nodes(&pod("p").volume(disk(true))), ["a", "b"]);
@@ -218,7 +246,11 @@ fn drivers_attach_only_so_many() {
     cluster.snapshot.csi_nodes.set(limits);
     assert_eq!(cluster.nodes(&pod("p").claim("c1")), ["a"]);
     let mut cluster = cluster.with([pod("x").claim("c1").on("a")]);
-    assert_eq!(cluster.nodes(&pod("p").claim("c1")), ["a"], "the same volume is not attached twice");
+    assert_eq!(
+        cluster.nodes(&pod("p").claim("c1")),
+        ["a"],
+        "the same volume is not attached twice"
+    );
     assert_eq!(
         cluster.reasons(pod("p").claim("c2")),
         "0/2 nodes are available: 1 node(s) exceed max volume count, 1 node(s) had volume node affinity conflict."

@@ -32,9 +32,8 @@ impl Constraint {
     ) -> Result<Self, SelectorError> {
         let mut selector = Selector::compile(constraint.label_selector.as_ref())?;
         let own = constraint.match_label_keys.iter().flatten();
-        let own: BTreeMap<String, String> = own
-            .filter_map(|key| Some((key.clone(), pod.labels().get(key)?.clone())))
-            .collect();
+        let own: BTreeMap<String, String> =
+            own.filter_map(|key| Some((key.clone(), pod.labels().get(key)?.clone()))).collect();
         selector.require_all(&own);
         Ok(Self::with_selector(constraint, selector))
     }

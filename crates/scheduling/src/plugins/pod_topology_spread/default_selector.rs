@@ -24,7 +24,8 @@ pub(super) fn of(snapshot: &Snapshot, pod: &PodInfo) -> Selector {
         ("v1", "ReplicationController") => {
             let controller = snapshot.replication_controllers.get(namespace, name);
             let spec = controller.and_then(|controller| controller.spec.as_ref());
-            spec.and_then(|spec| spec.selector.as_ref()).map(|labels| Ok(Selector::from_set(labels)))
+            spec.and_then(|spec| spec.selector.as_ref())
+                .map(|labels| Ok(Selector::from_set(labels)))
         }
         ("apps/v1", "ReplicaSet") => {
             let set = snapshot.replica_sets.get(namespace, name);
