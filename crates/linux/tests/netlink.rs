@@ -22,7 +22,11 @@ fn a_pair_of_namespaces_talks_over_a_bridge() {
     routes.add_address(address(bridge.index, "10.1.0.1/24")).unwrap();
     routes.add_address(address(bridge.index, "10.1.0.1/24")).unwrap();
 
-    let peer = VethPeer { name: "eth0", namespace: pod.as_fd(), hardware_address: Some([2, 0, 0, 0, 0, 9]) };
+    let peer = VethPeer {
+        name: "eth0",
+        namespace: pod.as_fd(),
+        hardware_address: Some([2, 0, 0, 0, 0, 9]),
+    };
     routes.create_veth("veth0", peer, Some(bridge.index), 1400).unwrap();
     let port = routes.link("veth0").unwrap().unwrap();
     assert_eq!((port.master, port.up, port.mtu), (Some(bridge.index), true, 1400));

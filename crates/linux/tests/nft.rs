@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use linux::netlink::NetworkNamespace;
 use linux::nft::{
-    Batch, Chain, ChainKind, CommitError, ConntrackKey, DynamicOperation, Element, Expression, Family,
-    FibResult, Field, Hook, Key, MetaKey, Monitor, NatKind, Nftables, Operation, PayloadBase, Register,
-    RejectWith, Rule, Set, SetData, TableId, Verdict, interval_elements,
+    Batch, Chain, ChainKind, CommitError, ConntrackKey, DynamicOperation, Element, Expression,
+    Family, FibResult, Field, Hook, Key, MetaKey, Monitor, NatKind, Nftables, Operation,
+    PayloadBase, Register, RejectWith, Rule, Set, SetData, TableId, Verdict, interval_elements,
 };
 use proptest::prelude::*;
 
@@ -51,7 +51,8 @@ fn everything() -> Batch {
     let services = Set::map("services", fields, SetData::Verdict, vec![to]);
     batch.push(&table, Operation::AddSet(services));
     let timeout = Duration::from_secs(10_800);
-    let affinity = Set::dynamic("affinity", vec![Field::Ipv4Address], SetData::None, timeout, 65_536);
+    let affinity =
+        Set::dynamic("affinity", vec![Field::Ipv4Address], SetData::None, timeout, 65_536);
     batch.push(&table, Operation::AddSet(affinity));
     let numbered = |index: u32| Key::new().number(7).number(index);
     let data = SetData::Fields(vec![Field::Ipv4Address, Field::Port]);
@@ -61,14 +62,20 @@ fn everything() -> Batch {
     ];
     let endpoints = Set::map("endpoints", vec![Field::Number, Field::Number], data, two);
     batch.push(&table, Operation::AddSet(endpoints));
-    let allowed = interval_elements(&["10.0.0.0/8".parse().unwrap(), "192.0.2.7/32".parse().unwrap()]);
+    let allowed =
+        interval_elements(&["10.0.0.0/8".parse().unwrap(), "192.0.2.7/32".parse().unwrap()]);
     let ranges = Set::ranges("allowed", Field::Ipv4Address, allowed);
     batch.push(&table, Operation::AddSet(ranges));
 
     let dispatch = vec![
         destination(R0),
         Expression::Meta { key: MetaKey::TransportProtocol, into: R0.after(4) },
-        Expression::Payload { base: PayloadBase::Transport, offset: 2, bytes: 2, into: R0.after(8) },
+        Expression::Payload {
+            base: PayloadBase::Transport,
+            offset: 2,
+            bytes: 2,
+            into: R0.after(8),
+        },
         Expression::VerdictMap { map: "services".into(), register: R0 },
     ];
     batch.push(&table, Operation::AddRule("nat-prerouting".into(), Rule::new(dispatch)));
@@ -140,15 +147,20 @@ fn everything_is_accepted_and_read_back() {
         observed.chains.iter().map(|(name, chain)| (name.as_str(), chain.rules)).collect();
     assert_eq!(
         rules,
-        [("filter-forward", 1), ("nat-postrouting", 1), ("nat-prerouting", 1), ("reject", 1), ("service", 2)]
+        [
+            ("filter-forward", 1),
+            ("nat-postrouting", 1),
+            ("nat-prerouting", 1),
+            ("reject", 1),
+            ("service", 2)
+        ]
     );
     let sets: Vec<(&str, usize)> =
         observed.sets.iter().map(|(name, count)| (name.as_str(), *count)).collect();
     assert_eq!(sets, [("affinity", 0), ("allowed", 4), ("endpoints", 2), ("services", 1)]);
     if let Ok(path) = std::env::var("NFT_LISTING") {
-        let listing = node.run(|| {
-            std::process::Command::new("nft").args(["list", "ruleset"]).output().unwrap()
-        });
+        let listing = node
+            .run(|| std::process::Command::new("nft").args(["list", "ruleset"]).output().unwrap());
         let listing = listing.unwrap();
         std::fs::write(path, [listing.stdout, listing.stderr].concat()).unwrap();
     }
@@ -198,7 +210,10 @@ fn elements_and_chains_change_in_place() {
     assert!(observed.chains.contains_key("service-2") && !observed.chains.contains_key("service"));
     assert!(!observed.sets.contains_key("affinity"));
     let elements = nft.elements(&table, "services").unwrap();
-    assert_eq!(elements.iter().map(|element| &element.key[..]).collect::<Vec<_>>(), [key.as_bytes()]);
+    assert_eq!(
+        elements.iter().map(|element| &element.key[..]).collect::<Vec<_>>(),
+        [key.as_bytes()]
+    );
 }
 
 #[test]
@@ -245,10 +260,12 @@ async fn changes_of_others_are_heard() {
     let mut own = Nftables::open_in(node.as_fd()).unwrap();
     let mut other = Nftables::open_in(node.as_fd()).unwrap();
     let runtime = tokio::runtime::Handle::current();
-    let mut monitor = node.run(|| {
-        let _context = runtime.enter();
-        Monitor::open().unwrap()
-    }).unwrap();
+    let mut monitor = node
+        .run(|| {
+            let _context = runtime.enter();
+            Monitor::open().unwrap()
+        })
+        .unwrap();
     own.commit(&everything()).unwrap();
     let mut remove = Batch::new();
     remove.remove_table(&table());

@@ -187,13 +187,17 @@ mod tests {
         assert_eq!(pods.allocate("b").unwrap(), ip("10.42.3.3"));
         assert_eq!(pods.allocate("a").unwrap(), ip("10.42.3.2"));
         let mut six = allocator("fd42:0:0:3::/64");
-        assert_eq!((six.gateway(), six.allocate("a").unwrap()), (ip("fd42:0:0:3::1"), ip("fd42:0:0:3::2")));
+        assert_eq!(
+            (six.gateway(), six.allocate("a").unwrap()),
+            (ip("fd42:0:0:3::1"), ip("fd42:0:0:3::2"))
+        );
     }
 
     #[test]
     fn a_released_address_is_the_last_to_return() {
         let mut pods = allocator("10.42.0.0/29");
-        let addresses: Vec<IpAddr> = (0..5).map(|n| pods.allocate(&n.to_string()).unwrap()).collect();
+        let addresses: Vec<IpAddr> =
+            (0..5).map(|n| pods.allocate(&n.to_string()).unwrap()).collect();
         assert_eq!(addresses.last(), Some(&ip("10.42.0.6")));
         assert_eq!(pods.allocate("5"), Err(IpamError::Exhausted("10.42.0.0/29".parse().unwrap())));
         assert_eq!(pods.release("1"), Some(ip("10.42.0.3")));
@@ -216,7 +220,10 @@ mod tests {
         let network: IpNet = "10.42.0.0/24".parse().unwrap();
         let saved = |pairs: &[(&str, &str)]| Saved {
             last: None,
-            owners: pairs.iter().map(|(address, owner)| (ip(address), (*owner).to_owned())).collect(),
+            owners: pairs
+                .iter()
+                .map(|(address, owner)| (ip(address), (*owner).to_owned()))
+                .collect(),
         };
         for outside in ["10.42.0.1", "10.42.0.255", "10.42.1.2", "fd00::2"] {
             let restored = Allocator::restore(network, &saved(&[(outside, "a")]));

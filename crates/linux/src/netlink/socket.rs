@@ -204,8 +204,9 @@ impl Socket {
     /// Every acknowledgement that is waiting; never blocks.
     pub(crate) fn acknowledgements(&mut self) -> Result<Vec<Acknowledgement>, NetlinkError> {
         let mut found = Vec::new();
-        while let Some(datagram) =
-            self.receive(RecvFlags::DONTWAIT).map_err(|errno| NetlinkError::Receive(errno.into()))?
+        while let Some(datagram) = self
+            .receive(RecvFlags::DONTWAIT)
+            .map_err(|errno| NetlinkError::Receive(errno.into()))?
         {
             found.extend(messages(datagram).filter(|message| message.kind == NLMSG_ERROR).map(
                 |message| Acknowledgement {
@@ -276,7 +277,11 @@ impl Socket {
 }
 
 fn read_done(message: &Message<'_>) -> Result<(), NetlinkError> {
-    match message.payload.get(..4).map(|code| i32::from_ne_bytes([code[0], code[1], code[2], code[3]])) {
+    match message
+        .payload
+        .get(..4)
+        .map(|code| i32::from_ne_bytes([code[0], code[1], code[2], code[3]]))
+    {
         Some(code) if code < 0 => Err(refused(code, String::new())),
         _ => Ok(()),
     }

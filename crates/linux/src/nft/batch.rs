@@ -6,6 +6,7 @@ use crate::netlink::{NetlinkError, Protocol, Socket};
 
 use super::constants::{NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END};
 use super::encode::Encoder;
+use super::expression::Expression;
 use super::model::{Chain, Element, Rule, Set, TableId};
 
 /// The largest batch; ten thousand services take about a tenth of it.
@@ -100,9 +101,7 @@ impl Batch {
     /// An upper bound for the number of messages.
     fn messages_max(&self) -> u32 {
         let of = |operation: &Operation| match operation {
-            Operation::AddRule(_, rule) => {
-                1 + rule.expressions.len() * 2 + own_elements(rule)
-            }
+            Operation::AddRule(_, rule) => 1 + rule.expressions.len() * 2 + own_elements(rule),
             Operation::AddSet(set) => 2 + set.elements.len(),
             Operation::AddElements(_, elements) | Operation::DeleteElements(_, elements) => {
                 1 + elements.len()
@@ -115,16 +114,7 @@ impl Batch {
 }
 
 fn own_elements(rule: &Rule) -> usize {
-    use super::expression::Expression;
-    rule.expressions
-        .iter()
-        .map(|expression| match expression {
-            Expression::InOwnSet { set, .. } | Expression::OwnMap { map: set, .. } => {
-                set.elements.len()
-            }
-            _ => 0,
-        })
-        .sum()
+    rule.expressions.iter().filter_map(Expression::own_set).map(|set| set.elements.len()).sum()
 }
 
 fn encode_operation(encoder: &mut Encoder, table: &TableId, operation: &Operation) {

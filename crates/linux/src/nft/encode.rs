@@ -5,10 +5,12 @@ use std::time::Duration;
 use crate::netlink::MessageWriter;
 
 use super::constants::*;
-use super::expression::{DynamicOperation, Expression, FibResult, NatKind, PayloadBase, RejectWith};
+use super::expression::{
+    DynamicOperation, Expression, FibResult, NatKind, PayloadBase, RejectWith,
+};
 use super::model::{
-    BaseChain, Chain, ChainKind, Element, Family, Field, Policy, Rule, Set, SetData, TableId, Value,
-    Verdict, fields_bytes,
+    BaseChain, Chain, ChainKind, Element, Family, Field, Policy, Rule, Set, SetData, TableId,
+    Value, Verdict, fields_bytes,
 };
 
 /// Elements are sent in messages of about this size: an attribute's length has 16 bits.
@@ -91,20 +93,11 @@ impl Encoder {
 
     pub(super) fn add_rule(&mut self, table: &TableId, chain: &str, rule: &Rule) {
         let first_set = self.anonymous_sets + 1;
-        for expression in &rule.expressions {
-            if let Expression::InOwnSet { set, .. } | Expression::OwnMap { map: set, .. } = expression
-            {
-                self.anonymous_sets += 1;
-                let name = anonymous_name(set);
-                self.write_set(table, set, name, Some(self.anonymous_sets));
-                self.write_elements(
-                    NFT_MSG_NEWSETELEM,
-                    table,
-                    name,
-                    &set.elements,
-                    Some(self.anonymous_sets),
-                );
-            }
+        for set in rule.expressions.iter().filter_map(Expression::own_set) {
+            self.anonymous_sets += 1;
+            let (name, number) = (anonymous_name(set), Some(self.anonymous_sets));
+            self.write_set(table, set, name, number);
+            self.write_elements(NFT_MSG_NEWSETELEM, table, name, &set.elements, number);
         }
         self.message(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, table.family, |writer| {
             writer.put_text(NFTA_RULE_TABLE, &table.name);
@@ -342,9 +335,11 @@ fn kernel_name(expression: &Expression) -> &'static str {
         Expression::InSet { .. }
         | Expression::NotInSet { .. }
         | Expression::InOwnSet { .. }
+        | Expression::NotInOwnSet { .. }
         | Expression::Map { .. }
         | Expression::OwnMap { .. }
-        | Expression::VerdictMap { .. } => "lookup",
+        | Expression::VerdictMap { .. }
+        | Expression::OwnVerdictMap { .. } => "lookup",
         Expression::Dynamic { .. } => "dynset",
         Expression::Nat { .. } => "nat",
         Expression::Masquerade => "masq",
@@ -477,9 +472,10 @@ fn write_lookup(writer: &mut MessageWriter, expression: &Expression, set_number:
         Expression::Map { map, register, .. } | Expression::VerdictMap { map, register } => {
             (map.as_str(), register)
         }
-        Expression::InOwnSet { set, register } | Expression::OwnMap { map: set, register, .. } => {
-            (anonymous_name(set), register)
-        }
+        Expression::InOwnSet { set, register }
+        | Expression::NotInOwnSet { set, register }
+        | Expression::OwnMap { map: set, register, .. }
+        | Expression::OwnVerdictMap { map: set, register } => (anonymous_name(set), register),
         _ => return,
     };
     writer.put_text(1, name); // NFTA_LOOKUP_SET
@@ -488,11 +484,15 @@ fn write_lookup(writer: &mut MessageWriter, expression: &Expression, set_number:
         Expression::Map { into, .. } | Expression::OwnMap { into, .. } => {
             writer.put_be32(3, into.number()); // NFTA_LOOKUP_DREG
         }
-        Expression::VerdictMap { .. } => writer.put_be32(3, NFT_REG_VERDICT),
-        Expression::NotInSet { .. } => writer.put_be32(5, 1), // NFTA_LOOKUP_FLAGS: inverted
+        Expression::VerdictMap { .. } | Expression::OwnVerdictMap { .. } => {
+            writer.put_be32(3, NFT_REG_VERDICT);
+        }
+        Expression::NotInSet { .. } | Expression::NotInOwnSet { .. } => {
+            writer.put_be32(5, 1); // NFTA_LOOKUP_FLAGS: inverted
+        }
         _ => {}
     }
-    if matches!(expression, Expression::InOwnSet { .. } | Expression::OwnMap { .. }) {
+    if expression.own_set().is_some() {
         writer.put_be32(4, *set_number); // NFTA_LOOKUP_SET_ID
         *set_number += 1;
     }

@@ -213,6 +213,13 @@ pub enum Expression {
         /// The register.
         register: Register,
     },
+    /// Goes on only when it is not in a set that lives in this rule.
+    NotInOwnSet {
+        /// The set.
+        set: Set,
+        /// The register.
+        register: Register,
+    },
     /// Goes on only when the map `map` has the key, with its value in `into`.
     Map {
         /// The map's name.
@@ -235,6 +242,13 @@ pub enum Expression {
     VerdictMap {
         /// The map's name.
         map: String,
+        /// The key's register.
+        register: Register,
+    },
+    /// The same with a map that lives in this rule.
+    OwnVerdictMap {
+        /// The map.
+        map: Set,
         /// The key's register.
         register: Register,
     },
@@ -268,4 +282,15 @@ pub enum Expression {
     Verdict(Verdict),
     /// Counts packets and bytes.
     Counter,
+}
+
+impl Expression {
+    /// The set or map that lives in the rule with this expression.
+    pub(super) fn own_set(&self) -> Option<&Set> {
+        match self {
+            Self::InOwnSet { set, .. } | Self::NotInOwnSet { set, .. } => Some(set),
+            Self::OwnMap { map, .. } | Self::OwnVerdictMap { map, .. } => Some(map),
+            _ => None,
+        }
+    }
 }

@@ -371,10 +371,8 @@ pub fn interval_elements(networks: &[ipnet::IpNet]) -> Vec<Element> {
         let (first, behind) = network;
         elements.push(Element::of(Key::new().address(first)));
         if let Some(behind) = behind {
-            elements.push(Element {
-                ends_interval: true,
-                ..Element::of(Key::new().address(behind))
-            });
+            elements
+                .push(Element { ends_interval: true, ..Element::of(Key::new().address(behind)) });
         }
     }
     elements
@@ -447,13 +445,18 @@ mod tests {
         let shown = |text: &[&str]| -> Vec<String> {
             ranges(&networks(text))
                 .into_iter()
-                .map(|(first, behind)| format!("{first}-{}", behind.map_or("end".into(), |b| b.to_string())))
+                .map(|(first, behind)| {
+                    format!("{first}-{}", behind.map_or("end".into(), |b| b.to_string()))
+                })
                 .collect()
         };
         assert_eq!(shown(&[]), Vec::<String>::new());
         assert_eq!(shown(&["10.0.0.0/24", "10.0.1.0/24"]), ["10.0.0.0-10.0.2.0"]);
         assert_eq!(shown(&["10.0.0.0/8", "10.1.0.0/16"]), ["10.0.0.0-11.0.0.0"]);
-        assert_eq!(shown(&["192.0.2.1/32", "10.0.0.0/8"]), ["10.0.0.0-11.0.0.0", "192.0.2.1-192.0.2.2"]);
+        assert_eq!(
+            shown(&["192.0.2.1/32", "10.0.0.0/8"]),
+            ["10.0.0.0-11.0.0.0", "192.0.2.1-192.0.2.2"]
+        );
         assert_eq!(shown(&["0.0.0.0/0", "10.0.0.0/8"]), ["0.0.0.0-end"]);
         assert_eq!(shown(&["::/0"]), ["::-end"]);
     }

@@ -83,7 +83,8 @@ fn drain(socket: &mut Socket, own: &[u32]) -> Result<ForeignChange, NetlinkError
         };
         for message in messages(datagram).filter(|message| !own.contains(&message.port)) {
             let family = message.payload.first().copied().and_then(Family::from_number);
-            let name = table_attribute(message.kind).and_then(|kind| attribute_text(message.payload, kind));
+            let name = table_attribute(message.kind)
+                .and_then(|kind| attribute_text(message.payload, kind));
             if let (Some(family), Some(name)) = (family, name) {
                 change.tables.insert(TableId { family, name });
             }

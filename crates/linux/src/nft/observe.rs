@@ -67,14 +67,18 @@ impl Nftables {
     /// The names of all tables.
     pub fn tables(&mut self) -> Result<Vec<TableId>, NetlinkError> {
         let mut found = Vec::new();
-        self.socket.dump(kind(NFT_MSG_GETTABLE), |writer| writer.raw(&[0; 4]), |message| {
-            let family = message.payload.first().copied();
-            let family = family.and_then(super::model::Family::from_number);
-            let name = attribute_text(message.payload, NFTA_TABLE_NAME);
-            if let (Some(family), Some(name)) = (family, name) {
-                found.push(TableId { family, name });
-            }
-        })?;
+        self.socket.dump(
+            kind(NFT_MSG_GETTABLE),
+            |writer| writer.raw(&[0; 4]),
+            |message| {
+                let family = message.payload.first().copied();
+                let family = family.and_then(super::model::Family::from_number);
+                let name = attribute_text(message.payload, NFTA_TABLE_NAME);
+                if let (Some(family), Some(name)) = (family, name) {
+                    found.push(TableId { family, name });
+                }
+            },
+        )?;
         Ok(found)
     }
 
@@ -101,7 +105,9 @@ impl Nftables {
                         element
                             .nested()
                             .find(|part| part.kind == kind)
-                            .and_then(|part| part.nested().find(|data| data.kind == NFTA_DATA_VALUE))
+                            .and_then(|part| {
+                                part.nested().find(|data| data.kind == NFTA_DATA_VALUE)
+                            })
                             .map(|data| data.value.to_vec())
                     };
                     if let Some(key) = value(NFTA_SET_ELEM_KEY) {
@@ -133,20 +139,21 @@ impl Nftables {
         }
     }
 
-    fn chains(
-        &mut self,
-        table: &TableId,
-    ) -> Result<BTreeMap<String, ObservedChain>, NetlinkError> {
+    fn chains(&mut self, table: &TableId) -> Result<BTreeMap<String, ObservedChain>, NetlinkError> {
         let mut found = BTreeMap::new();
-        self.socket.dump(kind(NFT_MSG_GETCHAIN), |writer| header(writer, table), |message| {
-            if attribute_text(message.payload, NFTA_CHAIN_TABLE).as_ref() != Some(&table.name) {
-                return;
-            }
-            if let Some(name) = attribute_text(message.payload, NFTA_CHAIN_NAME) {
-                let is_base = attribute_text(message.payload, NFTA_CHAIN_TYPE).is_some();
-                found.insert(name, ObservedChain { rules: 0, is_base });
-            }
-        })?;
+        self.socket.dump(
+            kind(NFT_MSG_GETCHAIN),
+            |writer| header(writer, table),
+            |message| {
+                if attribute_text(message.payload, NFTA_CHAIN_TABLE).as_ref() != Some(&table.name) {
+                    return;
+                }
+                if let Some(name) = attribute_text(message.payload, NFTA_CHAIN_NAME) {
+                    let is_base = attribute_text(message.payload, NFTA_CHAIN_TYPE).is_some();
+                    found.insert(name, ObservedChain { rules: 0, is_base });
+                }
+            },
+        )?;
         Ok(found)
     }
 

@@ -83,9 +83,9 @@ impl Zone {
             ["dns", "ns"] => Found::Records(self.server_addresses(), Vec::new()),
             ["svc" | "pod", namespace] => self.in_namespace(namespace, Found::empty),
             ["pod", namespace, host] => match undashed(host) {
-                Some(address) => self.in_namespace(namespace, || {
-                    self.one(name, Data::Address(address))
-                }),
+                Some(address) => {
+                    self.in_namespace(namespace, || self.one(name, Data::Address(address)))
+                }
                 None => Found::Nothing,
             },
             ["svc", namespace, service, rest @ ..] => {
@@ -216,8 +216,7 @@ impl Zone {
         if answers.is_empty() {
             return Answer::NoData(self.soa());
         }
-        let additional =
-            if matches!(kind, Kind::Srv | Kind::Ns) { additional } else { Vec::new() };
+        let additional = if matches!(kind, Kind::Srv | Kind::Ns) { additional } else { Vec::new() };
         Answer::Records { answers, additional }
     }
 
@@ -238,8 +237,7 @@ impl Zone {
     fn answer_reverse(&self, name: &str, address: IpAddr, kind: Kind) -> Answer {
         let Some(names) = self.reverse.get(&address) else { return Answer::NotOurs };
         let records = names.iter().take(RECORDS_PER_ANSWER_MAX);
-        let records =
-            records.map(|target| self.record(name, Data::Ptr(target.clone()))).collect();
+        let records = records.map(|target| self.record(name, Data::Ptr(target.clone()))).collect();
         self.answer_records(records, Vec::new(), kind)
     }
 

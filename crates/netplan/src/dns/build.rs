@@ -141,9 +141,7 @@ impl Zone {
             .ports
             .iter()
             .flatten()
-            .filter_map(|port| {
-                read_port(port.name.as_deref(), port.protocol.as_deref(), port.port)
-            })
+            .filter_map(|port| read_port(port.name.as_deref(), port.protocol.as_deref(), port.port))
             .collect();
         for endpoint in slice.endpoints.iter().flatten().filter(|endpoint| is_ready(endpoint)) {
             for address in endpoint.addresses.iter().filter_map(|text| text.parse().ok()) {

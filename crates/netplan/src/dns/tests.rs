@@ -40,7 +40,8 @@ fn zone() -> Zone {
     .into_iter()
     .map(|slice| serde_json::from_value(slice).unwrap())
     .collect();
-    let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": "quiet"}})).unwrap();
+    let namespace: Namespace =
+        serde_json::from_value(json!({"metadata": {"name": "quiet"}})).unwrap();
     let config = ZoneConfig {
         domain: "Cluster.local.".into(),
         servers: vec!["10.43.0.10".parse().unwrap()],
@@ -65,39 +66,70 @@ fn check(name: &str, kind: Kind, expected: Expect) {
 
 #[test]
 fn cluster_services() {
-    check("web.default.svc.cluster.local", Kind::A, expect![[r#"
+    check(
+        "web.default.svc.cluster.local",
+        Kind::A,
+        expect![[r#"
         web.default.svc.cluster.local. 5 IN A 10.43.0.9
-    "#]]);
-    check("WEB.default.svc.Cluster.local.", Kind::Aaaa, expect![[r#"
+    "#]],
+    );
+    check(
+        "WEB.default.svc.Cluster.local.",
+        Kind::Aaaa,
+        expect![[r#"
         web.default.svc.cluster.local. 5 IN AAAA fd43::9
-    "#]]);
-    check("_http._tcp.web.default.svc.cluster.local", Kind::Srv, expect![[r#"
+    "#]],
+    );
+    check(
+        "_http._tcp.web.default.svc.cluster.local",
+        Kind::Srv,
+        expect![[r#"
         _http._tcp.web.default.svc.cluster.local. 5 IN SRV 0 100 80 web.default.svc.cluster.local.
         + web.default.svc.cluster.local. 5 IN A 10.43.0.9
         + web.default.svc.cluster.local. 5 IN AAAA fd43::9
-    "#]]);
-    check("web.default.svc.cluster.local", Kind::Srv, expect![[r#"
+    "#]],
+    );
+    check(
+        "web.default.svc.cluster.local",
+        Kind::Srv,
+        expect![[r#"
         web.default.svc.cluster.local. 5 IN SRV 0 50 53 web.default.svc.cluster.local.
         web.default.svc.cluster.local. 5 IN SRV 0 50 80 web.default.svc.cluster.local.
         + web.default.svc.cluster.local. 5 IN A 10.43.0.9
         + web.default.svc.cluster.local. 5 IN AAAA fd43::9
-    "#]]);
-    check("10-42-0-9.web.default.svc.cluster.local", Kind::A, expect![[r#"
+    "#]],
+    );
+    check(
+        "10-42-0-9.web.default.svc.cluster.local",
+        Kind::A,
+        expect![[r#"
         10-42-0-9.web.default.svc.cluster.local. 5 IN A 10.42.0.9
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn headless_services() {
-    check("db.data.svc.cluster.local", Kind::A, expect![[r#"
+    check(
+        "db.data.svc.cluster.local",
+        Kind::A,
+        expect![[r#"
         db.data.svc.cluster.local. 5 IN A 10.42.0.5
         db.data.svc.cluster.local. 5 IN A 10.42.1.6
         db.data.svc.cluster.local. 5 IN A 10.42.1.7
-    "#]]);
-    check("db-0.db.data.svc.cluster.local", Kind::Aaaa, expect![[r#"
+    "#]],
+    );
+    check(
+        "db-0.db.data.svc.cluster.local",
+        Kind::Aaaa,
+        expect![[r#"
         db-0.db.data.svc.cluster.local. 5 IN AAAA fd42::5
-    "#]]);
-    check("_sql._tcp.db.data.svc.cluster.local", Kind::Srv, expect![[r#"
+    "#]],
+    );
+    check(
+        "_sql._tcp.db.data.svc.cluster.local",
+        Kind::Srv,
+        expect![[r#"
         _sql._tcp.db.data.svc.cluster.local. 5 IN SRV 0 33 5432 10-42-1-7.db.data.svc.cluster.local.
         _sql._tcp.db.data.svc.cluster.local. 5 IN SRV 0 33 5432 db-0.db.data.svc.cluster.local.
         _sql._tcp.db.data.svc.cluster.local. 5 IN SRV 0 33 5432 db-1.db.data.svc.cluster.local.
@@ -105,90 +137,162 @@ fn headless_services() {
         + db-0.db.data.svc.cluster.local. 5 IN A 10.42.0.5
         + db-0.db.data.svc.cluster.local. 5 IN AAAA fd42::5
         + db-1.db.data.svc.cluster.local. 5 IN A 10.42.1.6
-    "#]]);
-    check("db-2.db.data.svc.cluster.local", Kind::A, expect![[r#"
+    "#]],
+    );
+    check(
+        "db-2.db.data.svc.cluster.local",
+        Kind::A,
+        expect![[r#"
         no such name, cluster.local. 5 IN SOA ns.dns.cluster.local. hostmaster.cluster.local. 7 5
-    "#]]);
-    check("empty.data.svc.cluster.local", Kind::A, expect![[r#"
+    "#]],
+    );
+    check(
+        "empty.data.svc.cluster.local",
+        Kind::A,
+        expect![[r#"
         no data, cluster.local. 5 IN SOA ns.dns.cluster.local. hostmaster.cluster.local. 7 5
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn aliases() {
-    check("out.default.svc.cluster.local", Kind::A, expect![[r#"
+    check(
+        "out.default.svc.cluster.local",
+        Kind::A,
+        expect![[r#"
         out.default.svc.cluster.local. 5 IN CNAME example.com.
         > example.com
-    "#]]);
-    check("out.default.svc.cluster.local", Kind::Cname, expect![[r#"
+    "#]],
+    );
+    check(
+        "out.default.svc.cluster.local",
+        Kind::Cname,
+        expect![[r#"
         out.default.svc.cluster.local. 5 IN CNAME example.com.
-    "#]]);
-    check("alias.default.svc.cluster.local", Kind::A, expect![[r#"
+    "#]],
+    );
+    check(
+        "alias.default.svc.cluster.local",
+        Kind::A,
+        expect![[r#"
         alias.default.svc.cluster.local. 5 IN CNAME web.default.svc.cluster.local.
         web.default.svc.cluster.local. 5 IN A 10.43.0.9
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn pods() {
-    check("10-42-7-7.default.pod.cluster.local", Kind::A, expect![[r#"
+    check(
+        "10-42-7-7.default.pod.cluster.local",
+        Kind::A,
+        expect![[r#"
         10-42-7-7.default.pod.cluster.local. 5 IN A 10.42.7.7
-    "#]]);
-    check("fd42--7.quiet.pod.cluster.local", Kind::Aaaa, expect![[r#"
+    "#]],
+    );
+    check(
+        "fd42--7.quiet.pod.cluster.local",
+        Kind::Aaaa,
+        expect![[r#"
         fd42--7.quiet.pod.cluster.local. 5 IN AAAA fd42::7
-    "#]]);
-    check("10-42-7-7.nowhere.pod.cluster.local", Kind::A, expect![[r#"
+    "#]],
+    );
+    check(
+        "10-42-7-7.nowhere.pod.cluster.local",
+        Kind::A,
+        expect![[r#"
         no such name, cluster.local. 5 IN SOA ns.dns.cluster.local. hostmaster.cluster.local. 7 5
-    "#]]);
-    check("10-42-7-7.default.pod.cluster.local", Kind::Aaaa, expect![[r#"
+    "#]],
+    );
+    check(
+        "10-42-7-7.default.pod.cluster.local",
+        Kind::Aaaa,
+        expect![[r#"
         no data, cluster.local. 5 IN SOA ns.dns.cluster.local. hostmaster.cluster.local. 7 5
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn addresses_have_names() {
-    check("9.0.43.10.in-addr.arpa", Kind::Ptr, expect![[r#"
+    check(
+        "9.0.43.10.in-addr.arpa",
+        Kind::Ptr,
+        expect![[r#"
         9.0.43.10.in-addr.arpa. 5 IN PTR web.default.svc.cluster.local.
-    "#]]);
-    check("5.0.42.10.in-addr.arpa", Kind::Ptr, expect![[r#"
+    "#]],
+    );
+    check(
+        "5.0.42.10.in-addr.arpa",
+        Kind::Ptr,
+        expect![[r#"
         5.0.42.10.in-addr.arpa. 5 IN PTR db-0.db.data.svc.cluster.local.
-    "#]]);
+    "#]],
+    );
     let six = format!("9.{}3.4.d.f.ip6.arpa", "0.".repeat(27));
-    check(&six, Kind::Ptr, expect![[r#"
+    check(
+        &six,
+        Kind::Ptr,
+        expect![[r#"
         9.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.3.4.d.f.ip6.arpa. 5 IN PTR web.default.svc.cluster.local.
-    "#]]);
-    for foreign in ["1.1.1.1.in-addr.arpa", "43.10.in-addr.arpa", "x.0.43.10.in-addr.arpa", "ip6.arpa"] {
+    "#]],
+    );
+    for foreign in
+        ["1.1.1.1.in-addr.arpa", "43.10.in-addr.arpa", "x.0.43.10.in-addr.arpa", "ip6.arpa"]
+    {
         check(foreign, Kind::Ptr, expect!["not ours\n"]);
     }
 }
 
 #[test]
 fn the_zone_itself() {
-    check("cluster.local", Kind::Soa, expect![[r#"
+    check(
+        "cluster.local",
+        Kind::Soa,
+        expect![[r#"
         cluster.local. 5 IN SOA ns.dns.cluster.local. hostmaster.cluster.local. 7 5
-    "#]]);
-    check("cluster.local", Kind::Ns, expect![[r#"
+    "#]],
+    );
+    check(
+        "cluster.local",
+        Kind::Ns,
+        expect![[r#"
         cluster.local. 5 IN NS ns.dns.cluster.local.
         + ns.dns.cluster.local. 5 IN A 10.43.0.10
-    "#]]);
-    check("dns-version.cluster.local", Kind::Txt, expect![[r#"
+    "#]],
+    );
+    check(
+        "dns-version.cluster.local",
+        Kind::Txt,
+        expect![[r#"
         dns-version.cluster.local. 5 IN TXT "1.1.0"
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn names_between_exist_and_others_do_not() {
     for between in [
-        "cluster.local", "svc.cluster.local", "default.svc.cluster.local", "quiet.pod.cluster.local",
-        "_tcp.web.default.svc.cluster.local", "_http._tcp.web.default.svc.cluster.local",
+        "cluster.local",
+        "svc.cluster.local",
+        "default.svc.cluster.local",
+        "quiet.pod.cluster.local",
+        "_tcp.web.default.svc.cluster.local",
+        "_http._tcp.web.default.svc.cluster.local",
     ] {
         assert!(matches!(zone().answer(between, Kind::A), Answer::NoData(_)), "{between}");
     }
     for missing in [
-        "nowhere.svc.cluster.local", "x.default.svc.cluster.local", "x.cluster.local",
-        "_udp._http.web.default.svc.cluster.local", "_none._tcp.web.default.svc.cluster.local",
-        "a.b.c.web.default.svc.cluster.local", "x.out.default.svc.cluster.local",
-        ".cluster.local", "..svc.cluster.local",
+        "nowhere.svc.cluster.local",
+        "x.default.svc.cluster.local",
+        "x.cluster.local",
+        "_udp._http.web.default.svc.cluster.local",
+        "_none._tcp.web.default.svc.cluster.local",
+        "a.b.c.web.default.svc.cluster.local",
+        "x.out.default.svc.cluster.local",
+        ".cluster.local",
+        "..svc.cluster.local",
     ] {
         assert!(matches!(zone().answer(missing, Kind::A), Answer::NoSuchName(_)), "{missing}");
     }

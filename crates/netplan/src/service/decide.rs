@@ -59,13 +59,19 @@ fn slices_by_service<'a>(
 
 fn key_of(service: &Service) -> Key<'_> {
     let metadata = &service.metadata;
-    (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default())
+    (
+        metadata.namespace.as_deref().unwrap_or_default(),
+        metadata.name.as_deref().unwrap_or_default(),
+    )
 }
 
 fn is_served(service: &Service) -> bool {
     let Some(spec) = &service.spec else { return false };
-    let other_proxy =
-        service.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(OTHER_PROXY_LABEL));
+    let other_proxy = service
+        .metadata
+        .labels
+        .as_ref()
+        .is_some_and(|labels| labels.contains_key(OTHER_PROXY_LABEL));
     !other_proxy
         && spec.type_.as_deref() != Some("ExternalName")
         && spec.cluster_ip.as_deref().is_some_and(|ip| !ip.is_empty() && ip != "None")
@@ -75,11 +81,12 @@ fn decide_service(plan: &mut Plan, service: &Service, slices: &[&EndpointSlice],
     let Some(spec) = &service.spec else { return };
     let mut local_ready = 0;
     for cluster_ip in cluster_ips(spec) {
-        let family =
-            if cluster_ip.is_ipv4() { &mut plan.ipv4 } else { &mut plan.ipv6 };
+        let family = if cluster_ip.is_ipv4() { &mut plan.ipv4 } else { &mut plan.ipv6 };
         family.cluster_ips.insert(cluster_ip);
         for port in spec.ports.iter().flatten() {
-            let Some(exposed) = Exposed::read(service, spec, port, cluster_ip, node) else { continue };
+            let Some(exposed) = Exposed::read(service, spec, port, cluster_ip, node) else {
+                continue;
+            };
             let endpoints = endpoints_of_port(
                 slices,
                 cluster_ip.is_ipv4(),
@@ -98,9 +105,11 @@ fn decide_service(plan: &mut Plan, service: &Service, slices: &[&EndpointSlice],
     if let Some(port) = health_check.filter(|port| *port != 0 && needs_health_check(spec)) {
         let (namespace, name) = key_of(service);
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
-        plan.health_checks
-            .entry(port)
-            .or_insert(HealthCheck { namespace, name, local_endpoints: local_ready });
+        plan.health_checks.entry(port).or_insert(HealthCheck {
+            namespace,
+            name,
+            local_endpoints: local_ready,
+        });
     }
 }
 
@@ -234,10 +243,14 @@ impl Exposed {
             Protocol::Tcp | Protocol::Sctp => Arc::default(),
         };
         let service = self.service.clone();
-        family
-            .front_ends
-            .entry(front_end)
-            .or_insert(Handling { service, outside, inside, masquerade, sources, udp_serving });
+        family.front_ends.entry(front_end).or_insert(Handling {
+            service,
+            outside,
+            inside,
+            masquerade,
+            sources,
+            udp_serving,
+        });
     }
 }
 
@@ -247,7 +260,9 @@ fn affinity_seconds(spec: &ServiceSpec) -> Option<u32> {
     }
     let configured = spec.session_affinity_config.as_ref();
     let seconds = configured.and_then(|config| config.client_ip.as_ref()?.timeout_seconds);
-    Some(seconds.and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or(AFFINITY_SECONDS_DEFAULT))
+    Some(
+        seconds.and_then(|seconds| u32::try_from(seconds).ok()).unwrap_or(AFFINITY_SECONDS_DEFAULT),
+    )
 }
 
 fn load_balancer_addresses(service: &Service) -> Vec<IpAddr> {

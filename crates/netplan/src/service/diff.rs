@@ -41,7 +41,10 @@ pub fn diff<'a>(old: &'a FamilyPlan, new: &'a FamilyPlan) -> FamilyChange<'a> {
     FamilyChange {
         cluster_ips_removed: missing(&old.cluster_ips, &new.cluster_ips),
         cluster_ips_added: missing(&new.cluster_ips, &old.cluster_ips),
-        front_ends_removed: front_ends_removed.into_iter().map(|(key, value)| (*key, value)).collect(),
+        front_ends_removed: front_ends_removed
+            .into_iter()
+            .map(|(key, value)| (*key, value))
+            .collect(),
         front_ends_added: front_ends_added.into_iter().map(|(key, value)| (*key, value)).collect(),
         sticky_removed,
         sticky_added,

@@ -26,15 +26,19 @@ impl Endpoint<'_> {
     }
 
     fn has_zone_hint(&self, zone: Option<&str>) -> bool {
-        self.api.hints.iter().flat_map(|hints| hints.for_zones.iter().flatten()).any(|hint| {
-            zone.is_none_or(|zone| hint.name == zone)
-        })
+        self.api
+            .hints
+            .iter()
+            .flat_map(|hints| hints.for_zones.iter().flatten())
+            .any(|hint| zone.is_none_or(|zone| hint.name == zone))
     }
 
     fn has_node_hint(&self, node: Option<&str>) -> bool {
-        self.api.hints.iter().flat_map(|hints| hints.for_nodes.iter().flatten()).any(|hint| {
-            node.is_none_or(|node| hint.name == node)
-        })
+        self.api
+            .hints
+            .iter()
+            .flat_map(|hints| hints.for_nodes.iter().flatten())
+            .any(|hint| node.is_none_or(|node| hint.name == node))
     }
 }
 

@@ -76,9 +76,13 @@ fn only_ready_endpoints() {
         {"addresses": ["not an address"]},
         {"addresses": []},
     ]))];
-    check(cluster_ip(), &slices, expect![[r#"
+    check(
+        cluster_ip(),
+        &slices,
+        expect![[r#"
         10.43.0.9:80/tcp default/web:http -> 10.42.0.5:8080 10.42.0.6:8080
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -87,17 +91,25 @@ fn terminating_endpoints_are_the_last_resort() {
         {"addresses": ["10.42.0.7"], "conditions": {"ready": false, "serving": true, "terminating": true}},
         {"addresses": ["10.42.0.8"], "conditions": {"ready": false, "serving": false, "terminating": true}},
     ]))];
-    check(cluster_ip(), &slices, expect![[r#"
+    check(
+        cluster_ip(),
+        &slices,
+        expect![[r#"
         10.43.0.9:80/tcp default/web:http -> 10.42.0.7:8080
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn nobody_there_is_a_refusal() {
-    check(with(cluster_ip(), json!({"ports": [{"name": "http", "port": 80, "nodePort": 30080}]})), &[], expect![[r#"
+    check(
+        with(cluster_ip(), json!({"ports": [{"name": "http", "port": 80, "nodePort": 30080}]})),
+        &[],
+        expect![[r#"
         node:30080/tcp default/web:http -> reject; masquerade
         10.43.0.9:80/tcp default/web:http -> reject
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -114,11 +126,26 @@ fn every_way_in() {
     });
     let slices = [
         both_nodes(),
-        slice_of("IPv4", json!([{"name": "dns", "port": 5353, "protocol": "UDP"}]), json!([{"addresses": ["10.42.0.5"]}])),
-        slice_of("IPv6", json!([{"name": "http", "port": 8080}]), json!([{"addresses": ["fd42::5"]}])),
-        slice_of("FQDN", json!([{"name": "http", "port": 8080}]), json!([{"addresses": ["example.com"]}])),
+        slice_of(
+            "IPv4",
+            json!([{"name": "dns", "port": 5353, "protocol": "UDP"}]),
+            json!([{"addresses": ["10.42.0.5"]}]),
+        ),
+        slice_of(
+            "IPv6",
+            json!([{"name": "http", "port": 8080}]),
+            json!([{"addresses": ["fd42::5"]}]),
+        ),
+        slice_of(
+            "FQDN",
+            json!([{"name": "http", "port": 8080}]),
+            json!([{"addresses": ["example.com"]}]),
+        ),
     ];
-    check(spec, &slices, expect![[r#"
+    check(
+        spec,
+        &slices,
+        expect![[r#"
         node:30080/tcp default/web:http -> 10.42.0.5:8080 10.42.1.5:8080; masquerade
         10.43.0.9:80/tcp default/web:http -> 10.42.0.5:8080 10.42.1.5:8080
         10.43.0.9:53/udp default/web:dns -> 10.42.0.5:5353
@@ -132,7 +159,8 @@ fn every_way_in() {
         [2001:db8::5]:53/udp default/web:dns -> reject; masquerade
         [fd43::9]:80/tcp default/web:http -> [fd42::5]:8080
         [fd43::9]:53/udp default/web:dns -> reject
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -142,41 +170,64 @@ fn external_traffic_stays_on_the_node_and_inside_traffic_does_not() {
         "healthCheckNodePort": 31000,
         "ports": [{"name": "http", "port": 80, "nodePort": 30080}],
     });
-    check(spec.clone(), &[both_nodes()], expect![[r#"
+    check(
+        spec.clone(),
+        &[both_nodes()],
+        expect![[r#"
         node:30080/tcp default/web:http -> 10.42.0.5:8080; from inside 10.42.0.5:8080 10.42.1.5:8080
         10.43.0.9:80/tcp default/web:http -> 10.42.0.5:8080 10.42.1.5:8080
         local endpoints 10.42.0.5
         health :31000 default/web 1
-    "#]]);
-    check(spec, &[elsewhere()], expect![[r#"
+    "#]],
+    );
+    check(
+        spec,
+        &[elsewhere()],
+        expect![[r#"
         node:30080/tcp default/web:http -> drop; from inside 10.42.1.5:8080
         10.43.0.9:80/tcp default/web:http -> 10.42.1.5:8080
         health :31000 default/web 0
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn internal_traffic_stays_on_the_node() {
     let spec = with(cluster_ip(), json!({"internalTrafficPolicy": "Local"}));
-    check(spec.clone(), &[both_nodes()], expect![[r#"
+    check(
+        spec.clone(),
+        &[both_nodes()],
+        expect![[r#"
         10.43.0.9:80/tcp default/web:http -> 10.42.0.5:8080
         local endpoints 10.42.0.5
-    "#]]);
-    check(spec, &[elsewhere()], expect![[r#"
+    "#]],
+    );
+    check(
+        spec,
+        &[elsewhere()],
+        expect![[r#"
         10.43.0.9:80/tcp default/web:http -> drop
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn clients_stay_with_their_endpoint() {
-    let spec = with(cluster_ip(), json!({
-        "sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 60}},
-    }));
-    check(spec, &[both_nodes()], expect![[r#"
+    let spec = with(
+        cluster_ip(),
+        json!({
+            "sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 60}},
+        }),
+    );
+    check(
+        spec,
+        &[both_nodes()],
+        expect![[r#"
         10.43.0.9:80/tcp default/web:http -> sticky default/web:http/tcp/cluster
         sticky default/web:http/tcp/cluster 60s -> 10.42.0.5:8080 10.42.1.5:8080
         local endpoints 10.42.0.5
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -192,7 +243,9 @@ fn hints_are_followed_when_all_have_one() {
         plan(&service(cluster_ip()), &[slice(json!(endpoints))]).ipv4.to_string()
     };
     let all = "-> 10.42.0.1:8080 10.42.0.2:8080 10.42.0.3:8080";
-    assert!(hinted([Some("a"), Some("b"), Some("a")]).contains("-> 10.42.0.1:8080 10.42.0.3:8080\n"));
+    assert!(
+        hinted([Some("a"), Some("b"), Some("a")]).contains("-> 10.42.0.1:8080 10.42.0.3:8080\n")
+    );
     assert!(hinted([Some("a"), None, Some("a")]).contains(all));
     assert!(hinted([Some("b"), Some("b"), Some("b")]).contains(all));
     let near = json!([
@@ -213,15 +266,18 @@ fn headless_external_and_foreign_services_have_no_front_end() {
         check(spec, &[both_nodes()], expect![[""]]);
     }
     let mut foreign = service(cluster_ip());
-    foreign.metadata.labels =
-        Some(BTreeMap::from([("service.kubernetes.io/service-proxy-name".to_owned(), "x".to_owned())]));
+    foreign.metadata.labels = Some(BTreeMap::from([(
+        "service.kubernetes.io/service-proxy-name".to_owned(),
+        "x".to_owned(),
+    )]));
     assert_eq!(plan(&foreign, &[both_nodes()]), Plan::default());
 }
 
 #[test]
 fn an_address_that_two_services_claim_is_the_firsts() {
     let spec = with(cluster_ip(), json!({"externalIPs": ["203.0.113.5"]}));
-    let (mut first, mut second) = (service(spec.clone()), service(with(spec, json!({"clusterIP": "10.43.0.8"}))));
+    let (mut first, mut second) =
+        (service(spec.clone()), service(with(spec, json!({"clusterIP": "10.43.0.8"}))));
     first.metadata.name = Some("a".into());
     second.metadata.name = Some("b".into());
     let forwards = decide([&first, &second], [], &node());
@@ -243,10 +299,13 @@ fn a_change_of_one_service_is_a_change_of_one_front_end() {
         .chain(&change.front_ends_added)
         .map(|(front_end, handling)| format!("{front_end} {handling}"))
         .collect();
-    assert_eq!(shown, [
-        "10.43.0.9:80/tcp default/web:http -> 10.42.0.5:8080 10.42.1.5:8080",
-        "10.43.0.9:80/tcp default/web:http -> 10.42.1.5:8080",
-    ]);
+    assert_eq!(
+        shown,
+        [
+            "10.43.0.9:80/tcp default/web:http -> 10.42.0.5:8080 10.42.1.5:8080",
+            "10.43.0.9:80/tcp default/web:http -> 10.42.1.5:8080",
+        ]
+    );
     assert!(change.cluster_ips_added.is_empty() && change.cluster_ips_removed.is_empty());
     assert_eq!(change.local_endpoints_removed.len(), 1);
     assert!(diff(&new.ipv4, &new.ipv4).is_empty());
