@@ -47,9 +47,11 @@ fn source() -> Option<PathBuf> {
 /// The usual place: below cargo's home, under the version in the lock file.
 fn in_registry() -> Option<PathBuf> {
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR")?);
-    let lock = manifest.ancestors().map(|folder| folder.join("Cargo.lock")).find(|p| p.is_file())?;
+    let lock =
+        manifest.ancestors().map(|folder| folder.join("Cargo.lock")).find(|p| p.is_file())?;
     let lock = fs::read_to_string(lock).ok()?;
-    let package = lock.split("[[package]]").find(|p| p.contains(&format!("name = \"{CRATE}\"\n")))?;
+    let package =
+        lock.split("[[package]]").find(|p| p.contains(&format!("name = \"{CRATE}\"\n")))?;
     let version = package.lines().find_map(|line| line.strip_prefix("version = \""))?;
     let name = format!("{CRATE}-{}", version.trim_end_matches('"'));
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
@@ -66,7 +68,8 @@ fn in_metadata() -> Option<PathBuf> {
         .output()
         .ok()?;
     let metadata: Value = serde_json::from_slice(&output.stdout).ok()?;
-    let package = metadata["packages"].as_array()?.iter().find(|package| package["name"] == CRATE)?;
+    let package =
+        metadata["packages"].as_array()?.iter().find(|package| package["name"] == CRATE)?;
     Path::new(package["manifest_path"].as_str()?).parent().map(Path::to_path_buf)
 }
 
@@ -89,7 +92,8 @@ fn read_type(text: &str, found: &mut Descriptions) {
         let depth = line.len() - line.trim_start().len();
         let line = line.trim_start();
         if depth == 8 && line.starts_with("\"io.k8s.") {
-            definition = line.trim_start_matches('"').split('"').next().unwrap_or_default().to_owned();
+            definition =
+                line.trim_start_matches('"').split('"').next().unwrap_or_default().to_owned();
             field.clear();
         } else if depth == 16 && line.starts_with('"') && line.contains("\": ") {
             field = line.trim_start_matches('"').split('"').next().unwrap_or_default().to_owned();
@@ -133,7 +137,8 @@ fn unescape(literal: &str) -> String {
             Some('r') => out.push('\r'),
             Some('0') => out.push('\0'),
             Some('u') => {
-                let digits: String = characters.by_ref().skip(1).take_while(|c| *c != '}').collect();
+                let digits: String =
+                    characters.by_ref().skip(1).take_while(|c| *c != '}').collect();
                 out.extend(u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32));
             }
             Some(other) => out.push(other),

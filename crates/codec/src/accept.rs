@@ -212,7 +212,10 @@ mod tests {
             ("application/*", Some(MediaType::Json)),
             ("application/json, */*", Some(MediaType::Json)),
             ("application/vnd.kubernetes.protobuf, application/json", Some(MediaType::Protobuf)),
-            ("application/vnd.kubernetes.protobuf;q=0.5,application/yaml;q=0.9", Some(MediaType::Yaml)),
+            (
+                "application/vnd.kubernetes.protobuf;q=0.5,application/yaml;q=0.9",
+                Some(MediaType::Yaml),
+            ),
             ("*/*, application/yaml", Some(MediaType::Yaml)),
             ("text/html, application/xhtml+xml, */*;q=0.8", Some(MediaType::Json)),
             ("application/vnd.kubernetes.protobuf;stream=watch", Some(MediaType::Protobuf)),
@@ -238,7 +241,8 @@ mod tests {
             "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/json",
         );
         assert_eq!(accept.expect("the plain one").transform, None);
-        let none = Accept::negotiate(Some("application/json;as=Table;v=v1;g=meta.k8s.io"), |_, _| false);
+        let none =
+            Accept::negotiate(Some("application/json;as=Table;v=v1;g=meta.k8s.io"), |_, _| false);
         assert_eq!(none, None);
     }
 

@@ -76,7 +76,8 @@ fn is_left_out(value: &Value, field: &Field) -> bool {
 }
 
 fn add_absent(map: &mut Map<String, Value>, field: &Field) {
-    if field.repeat != Repeat::One || !matches!(field.presence, Presence::Always | Presence::Value) {
+    if field.repeat != Repeat::One || !matches!(field.presence, Presence::Always | Presence::Value)
+    {
         return;
     }
     let value = match field.shape {

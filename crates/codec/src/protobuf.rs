@@ -22,8 +22,8 @@ pub(crate) mod table;
 mod wire;
 
 pub use envelope::{
-    Envelope, MAGIC, WatchEvent, decode_watch_event, encode_list, encode_watch_event, is_protobuf,
-    next_frame, open, seal,
+    Envelope, FrameAndRest, MAGIC, WatchEvent, decode_watch_event, encode_list, encode_watch_event,
+    is_protobuf, next_frame, open, seal,
 };
 
 /// Whether a kind has a protobuf form.

@@ -69,8 +69,9 @@ fn checked(bytes: &[u8]) -> Result<&str, DecodeError> {
     if bytes.len() > BODY_BYTES_MAX {
         return Err(DecodeError::TooLarge);
     }
-    std::str::from_utf8(bytes)
-        .map_err(|error| DecodeError::Yaml(format!("yaml: invalid UTF-8 at byte {}", error.valid_up_to())))
+    std::str::from_utf8(bytes).map_err(|error| {
+        DecodeError::Yaml(format!("yaml: invalid UTF-8 at byte {}", error.valid_up_to()))
+    })
 }
 
 /// Upstream reports all duplicate keys of a document as one error.

@@ -47,7 +47,8 @@ impl Index {
             if name.is_empty() {
                 continue;
             }
-            let index = u16::try_from(entries.len()).expect("the table has fewer than 65536 entries");
+            let index =
+                u16::try_from(entries.len()).expect("the table has fewer than 65536 entries");
             for gvk in gvks_of_heading(heading) {
                 kinds.push((gvk.0, gvk.1, gvk.2, index));
             }

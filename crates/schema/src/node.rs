@@ -87,11 +87,8 @@ impl PatchStrategy {
 
     /// The value of the extension, or nothing if no strategy is set.
     pub fn extension(self) -> Option<String> {
-        let words = [
-            (self.merge, "merge"),
-            (self.replace, "replace"),
-            (self.retain_keys, "retainKeys"),
-        ];
+        let words =
+            [(self.merge, "merge"), (self.replace, "replace"), (self.retain_keys, "retainKeys")];
         let set: Vec<&str> = words.iter().filter(|(on, _)| *on).map(|(_, word)| *word).collect();
         (!set.is_empty()).then(|| set.join(","))
     }
@@ -108,6 +105,9 @@ pub struct GroupVersionKind {
     pub kind: Cow<'static, str>,
 }
 
+/// The named fields of an object, sorted by name.
+pub(crate) type Properties = Box<[(Word, Arc<Node>)]>;
+
 /// What a node holds. `definition` set means: this is a use of a built-in definition, and what the
 /// node itself does not say is read from there.
 #[derive(Debug, Default)]
@@ -115,7 +115,7 @@ pub(crate) struct Node {
     pub(crate) kind: Option<Kind>,
     pub(crate) format: Option<Word>,
     pub(crate) definition: Option<u16>,
-    pub(crate) properties: Box<[(Word, Arc<Node>)]>,
+    pub(crate) properties: Properties,
     pub(crate) element: Option<Arc<Node>>,
     pub(crate) list_type: Option<ListType>,
     pub(crate) map_type: Option<MapType>,
@@ -203,7 +203,10 @@ impl Schema {
 
     /// All named fields of an object, in the order of their names.
     pub fn properties(&self) -> impl ExactSizeIterator<Item = (&str, Self)> {
-        self.structure().properties.iter().map(|(name, node)| (name.as_ref(), Self(Arc::clone(node))))
+        self.structure()
+            .properties
+            .iter()
+            .map(|(name, node)| (name.as_ref(), Self(Arc::clone(node))))
     }
 
     /// The schema of the values of a map.
@@ -230,7 +233,7 @@ impl Schema {
 
     /// How server-side apply merges this list.
     pub fn list_type(&self) -> ListType {
-        self.0.list_type.or(self.structure().list_type).unwrap_or_default()
+        self.0.list_type.or_else(|| self.structure().list_type).unwrap_or_default()
     }
 
     /// The fields that identify an item of a list of type [`ListType::Map`].
@@ -243,7 +246,7 @@ impl Schema {
 
     /// How server-side apply merges this object or map.
     pub fn map_type(&self) -> MapType {
-        self.0.map_type.or(self.structure().map_type).unwrap_or_default()
+        self.0.map_type.or_else(|| self.structure().map_type).unwrap_or_default()
     }
 
     /// The map type this very node says, not the default and not that of the definition it uses.
@@ -330,7 +333,8 @@ impl fmt::Debug for Schema {
         if let Some(name) = self.definition_name() {
             out.field("definition", &name);
         }
-        let names: Vec<&str> = self.structure().properties.iter().map(|(n, _)| n.as_ref()).collect();
+        let names: Vec<&str> =
+            self.structure().properties.iter().map(|(n, _)| n.as_ref()).collect();
         out.field("properties", &names).finish_non_exhaustive()
     }
 }

@@ -86,7 +86,8 @@ pub fn v3_for_group_version(
     resources: &[Resource<'_>],
     server_version: &str,
 ) -> Vec<u8> {
-    let of_group = |resource: &&Resource<'_>| resource.group == group && resource.version == version;
+    let of_group =
+        |resource: &&Resource<'_>| resource.group == group && resource.version == version;
     let resources: Vec<&Resource<'_>> = resources.iter().filter(of_group).collect();
     let mut out = writer::Document::new();
     out.value("openapi", &json!("3.0.0"));

@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::{
     Schema, builtin,
     limits::{SCHEMA_DEPTH_MAX, SCHEMA_NODES_MAX},
-    node::{Kind, ListType, MapType, Node, PatchStrategy, Word},
+    node::{Kind, ListType, MapType, Node, PatchStrategy, Properties, Word},
 };
 
 /// Why a schema cannot be used.
@@ -212,11 +212,7 @@ impl Reader {
         })
     }
 
-    fn properties(
-        &mut self,
-        value: &Value,
-        depth: usize,
-    ) -> Result<Box<[(Word, Arc<Node>)]>, SchemaError> {
+    fn properties(&mut self, value: &Value, depth: usize) -> Result<Properties, SchemaError> {
         let map = value.as_object().ok_or_else(|| self.malformed("an object"))?;
         let mut properties = Vec::with_capacity(map.len());
         for (name, schema) in map {
@@ -357,14 +353,20 @@ mod tests {
         assert!(field("anything").preserve_unknown());
         assert_eq!(field("open").values().map(|values| values.kind()), Some(Kind::Any));
         let metadata = field("pod").property("metadata").expect("added");
-        assert_eq!(metadata.definition_name(), Some("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"));
+        assert_eq!(
+            metadata.definition_name(),
+            Some("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta")
+        );
     }
 
     #[test]
     fn what_cannot_be_read_is_named() {
         for (schema, expected) in [
             (json!([]), "schema: must be an object"),
-            (json!({"properties": {"a": {"type": 5}}}), "schema.properties.a.type: must be a string"),
+            (
+                json!({"properties": {"a": {"type": 5}}}),
+                "schema.properties.a.type: must be a string",
+            ),
             (json!({"items": {"type": "null"}}), "schema.items.type: unsupported value \"null\""),
             (
                 json!({"x-kubernetes-list-type": "bag"}),

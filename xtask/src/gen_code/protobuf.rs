@@ -135,11 +135,8 @@ fn read_proto(package: &str, text: &str, messages: &mut Messages) -> Result<()> 
         } else if let (Some(message), Some((left, number))) = (&current, line.split_once(" = ")) {
             let number = number.trim_end_matches(';').parse().context("a field number")?;
             let (kind, name) = left.rsplit_once(' ').context("a field")?;
-            let field = Field {
-                name: name.to_owned(),
-                shape: shape(package, kind)?,
-                facts: Vec::new(),
-            };
+            let field =
+                Field { name: name.to_owned(), shape: shape(package, kind)?, facts: Vec::new() };
             messages.entry(message.clone()).or_default().insert(number, field);
         }
     }

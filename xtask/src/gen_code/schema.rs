@@ -37,7 +37,14 @@ const HEAD: &str = "\
 pub(super) fn generate() -> Result<String> {
     let folder = tempfile::tempdir().context("creating a temporary folder")?;
     let status = Command::new("pip")
-        .args(["install", "--quiet", "--no-deps", "--no-compile", "--root-user-action=ignore", "--target"])
+        .args([
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--no-compile",
+            "--root-user-action=ignore",
+            "--target",
+        ])
         .arg(folder.path())
         .arg(PACKAGE)
         .status()

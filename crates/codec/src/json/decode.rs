@@ -105,7 +105,9 @@ pub(super) fn wrong_type(
 ) -> DecodeError {
     DecodeError::Type(match field {
         Some((name, path)) => {
-            format!("json: cannot unmarshal {value} into Go struct field {name}.{path} of type {target}")
+            format!(
+                "json: cannot unmarshal {value} into Go struct field {name}.{path} of type {target}"
+            )
         }
         None => format!("json: cannot unmarshal {value} into Go value of type {target}"),
     })
@@ -134,7 +136,10 @@ impl Target {
 /// One step of the path to the current value.
 enum Step<'a> {
     /// A field of a struct with its Go name, if it has one.
-    Field { name: Cow<'a, str>, owner: Option<&'static str> },
+    Field {
+        name: Cow<'a, str>,
+        owner: Option<&'static str>,
+    },
     Key(Cow<'a, str>),
     Index(usize),
 }
@@ -371,4 +376,3 @@ pub(crate) fn go_quote(text: &str) -> String {
     out.push('"');
     out
 }
-

@@ -106,7 +106,11 @@ fn syntax_errors_read_as_in_go() {
         ("\"\\u12g4\"", "invalid character 'g' in \\u hexadecimal character escape"),
         ("{} x", "invalid character 'x' after top-level value"),
     ] {
-        assert_eq!(decode_any(text.as_bytes()), Err(DecodeError::Syntax(expected.to_owned())), "{text}");
+        assert_eq!(
+            decode_any(text.as_bytes()),
+            Err(DecodeError::Syntax(expected.to_owned())),
+            "{text}"
+        );
     }
     // Syntax wins over type.
     assert_eq!(error(&pod(), r#"{"metadata":{"name":3}"#), "unexpected end of JSON input");
@@ -192,7 +196,10 @@ fn custom_resources_keep_types_and_lose_unknown_fields() {
 #[test]
 fn bounds_hold() {
     let deep = "[".repeat(100_000);
-    assert_eq!(decode_any(deep.as_bytes()), Err(DecodeError::Syntax("exceeded max depth".to_owned())));
+    assert_eq!(
+        decode_any(deep.as_bytes()),
+        Err(DecodeError::Syntax("exceeded max depth".to_owned()))
+    );
     let large = vec![b' '; BODY_BYTES_MAX + 1];
     assert_eq!(decode_any(&large), Err(DecodeError::TooLarge));
     let many: String = (0..500).map(|i| format!("\"u{i}\":1,")).collect();
@@ -202,7 +209,8 @@ fn bounds_hold() {
 
 #[test]
 fn type_meta_is_read_alone() {
-    let meta = type_meta(br#"{"kind":"Pod","spec":{"kind":"no"},"apiVersion":"v1"}"#).expect("valid");
+    let meta =
+        type_meta(br#"{"kind":"Pod","spec":{"kind":"no"},"apiVersion":"v1"}"#).expect("valid");
     assert_eq!((meta.api_version.as_str(), meta.kind.as_str()), ("v1", "Pod"));
     assert_eq!(
         type_meta(b"{x").expect_err("broken").to_string(),

@@ -70,7 +70,9 @@ fn fields(
 fn one(out: &mut Vec<u8>, field: &Field, number: u32, value: &Value) -> Result<(), DecodeError> {
     let wrong = || wrong_value(field.name, value);
     match field.shape {
-        Shape::String => write_bytes_field(out, number, value.as_str().ok_or_else(wrong)?.as_bytes()),
+        Shape::String => {
+            write_bytes_field(out, number, value.as_str().ok_or_else(wrong)?.as_bytes())
+        }
         Shape::Bytes => {
             let text = match value {
                 Value::Null => Cow::Borrowed(""),

@@ -99,12 +99,9 @@ pub fn encode_list<'a>(
     let message = table::for_kind(meta)?;
     let mut out = Vec::with_capacity(4096);
     for field in &message.fields {
-        match (field.name, field.shape) {
-            ("metadata", Shape::Message(index)) => {
-                let metadata = table::message(index);
-                write_nested(&mut out, field.number, |out| encode::run(out, list_meta, metadata))?;
-            }
-            _ => {}
+        if let ("metadata", Shape::Message(index)) = (field.name, field.shape) {
+            let metadata = table::message(index);
+            write_nested(&mut out, field.number, |out| encode::run(out, list_meta, metadata))?;
         }
     }
     let number = message.field_named("items").map(|field| field.number);
@@ -138,11 +135,14 @@ pub fn encode_watch_event(kind: &str, object: &[u8]) -> Bytes {
     event.into()
 }
 
+/// A frame and what follows it.
+pub type FrameAndRest<'a> = (&'a [u8], &'a [u8]);
+
 /// Splits the first whole frame off a stream. Nothing means: more bytes are needed.
 ///
 /// # Errors
 /// [`DecodeError::TooLarge`] if the frame is larger than any event.
-pub fn next_frame(stream: &[u8]) -> Result<Option<(&[u8], &[u8])>, DecodeError> {
+pub fn next_frame(stream: &[u8]) -> Result<Option<FrameAndRest<'_>>, DecodeError> {
     let Some((length, rest)) = stream.split_first_chunk::<4>() else { return Ok(None) };
     let length = u32::from_be_bytes(*length) as usize;
     if length > FRAME_BYTES_MAX {

@@ -128,7 +128,9 @@ pub(crate) fn for_kind(meta: &TypeMeta) -> Result<&'static Message, DecodeError>
 /// Kinds that no schema names.
 fn without_schema(group: &str, version: &str, kind: &str) -> Option<&'static Message> {
     match (group, version) {
-        ("apidiscovery.k8s.io", version) => by_name(&format!("io.k8s.api.apidiscovery.{version}.{kind}")),
+        ("apidiscovery.k8s.io", version) => {
+            by_name(&format!("io.k8s.api.apidiscovery.{version}.{kind}"))
+        }
         ("metrics.k8s.io", version) => {
             by_name(&format!("io.k8s.metrics.pkg.apis.metrics.{version}.{kind}"))
         }
@@ -153,7 +155,11 @@ pub(crate) fn message(index: u16) -> &'static Message {
     let entry = &ENTRIES[usize::from(index)];
     entry.message.get_or_init(|| Message {
         name: entry.name,
-        fields: entry.body.lines().map(|line| field(line).expect("the table is well formed")).collect(),
+        fields: entry
+            .body
+            .lines()
+            .map(|line| field(line).expect("the table is well formed"))
+            .collect(),
         special: Special::of(entry.name),
     })
 }

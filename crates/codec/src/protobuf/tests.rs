@@ -64,12 +64,14 @@ fn a_real_pod_list_reads_and_writes() {
     assert_eq!(items.len(), 14);
     let schema = schema::for_kind("", "v1", "PodList").expect("built in");
     let text = value.to_string();
-    let decoded = crate::json::decode(text.as_bytes(), &schema, crate::Mode::Strict).expect("valid");
+    let decoded =
+        crate::json::decode(text.as_bytes(), &schema, crate::Mode::Strict).expect("valid");
     assert_eq!(decoded.value, value, "the tree is the one that JSON gives");
 
     let ours = encode(&value).expect("encodes");
     let theirs = core::PodList::decode(envelope.raw).expect("prost reads the original");
-    let again = core::PodList::decode(open(&ours).expect("an envelope").raw).expect("prost reads ours");
+    let again =
+        core::PodList::decode(open(&ours).expect("an envelope").raw).expect("prost reads ours");
     assert_eq!(again.items.len(), theirs.items.len());
     assert_eq!(decode(&ours, &TypeMeta::default()).expect("decodes"), value);
 }
@@ -106,7 +108,8 @@ fn prost_reads_what_we_write() {
         "status": {}
     });
     let bytes = encode(&value).expect("encodes");
-    let deployment = apps::Deployment::decode(open(&bytes).expect("an envelope").raw).expect("prost");
+    let deployment =
+        apps::Deployment::decode(open(&bytes).expect("an envelope").raw).expect("prost");
     let metadata = deployment.metadata.expect("metadata");
     assert_eq!(metadata.name(), "web");
     assert_eq!(metadata.labels.len(), 2);
@@ -180,8 +183,10 @@ fn messages_with_a_form_of_their_own() {
 
 #[test]
 fn lists_are_put_together_from_encoded_items() {
-    let pod = |name: &str| json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec":
-        {"containers": [{"name": "c", "resources": {}}]}, "status": {}});
+    let pod = |name: &str| {
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec":
+        {"containers": [{"name": "c", "resources": {}}]}, "status": {}})
+    };
     let items: Vec<_> = ["a", "b"].map(|name| encode(&pod(name)).expect("encodes")).into();
     let list = encode_list(
         &meta("v1", "PodList"),
@@ -262,8 +267,12 @@ fn any_message(name: &'static str, depth: u32) -> BoxedStrategy<Value> {
             Shape::String => "[a-z]{1,5}".prop_map(Value::from).boxed(),
             Shape::Bytes => Just(Value::from("AAEC")).boxed(),
             Shape::Bool => Just(Value::from(true)).boxed(),
-            Shape::Int32 => any::<i32>().prop_filter("zero", |n| *n != 0).prop_map(Value::from).boxed(),
-            Shape::Int64 => any::<i64>().prop_filter("zero", |n| *n != 0).prop_map(Value::from).boxed(),
+            Shape::Int32 => {
+                any::<i32>().prop_filter("zero", |n| *n != 0).prop_map(Value::from).boxed()
+            }
+            Shape::Int64 => {
+                any::<i64>().prop_filter("zero", |n| *n != 0).prop_map(Value::from).boxed()
+            }
             Shape::Double => Just(Value::from(1.5)).boxed(),
             Shape::Message(index) if field.presence == Presence::Inline => {
                 inlined.push(any_message(table::message(index).name, depth));
@@ -307,7 +316,9 @@ fn any_special(special: Special) -> BoxedStrategy<Value> {
         Special::Duration => Just(json!("1m30s")).boxed(),
         Special::Json | Special::RawExtension => Just(json!({"a": [1, "b"]})).boxed(),
         Special::Strings => Just(json!(["a", "b"])).boxed(),
-        Special::SchemaOrArray | Special::SchemaOrStrings => Just(json!({"type": "string"})).boxed(),
+        Special::SchemaOrArray | Special::SchemaOrStrings => {
+            Just(json!({"type": "string"})).boxed()
+        }
         Special::SchemaOrBool => Just(json!(false)).boxed(),
     }
 }

@@ -70,7 +70,11 @@ impl<'a> Builder<'a> {
             match self.parser.next_event() {
                 None => return Err(refuse("unexpected end of the document")),
                 Some(Err(error)) => {
-                    return Err(refuse(format!("line {}: {}", error.marker().line(), error.info())));
+                    return Err(refuse(format!(
+                        "line {}: {}",
+                        error.marker().line(),
+                        error.info()
+                    )));
                 }
                 Some(Ok((Event::Comment(..) | Event::Anchor(..), _))) => {}
                 Some(Ok(event)) => return Ok(event),
@@ -158,7 +162,8 @@ impl<'a> Builder<'a> {
                 continue;
             }
             if !seen.insert(key.clone()) {
-                self.duplicates.push(format!("line {}: key {key:?} already set in map", span.start.line()));
+                self.duplicates
+                    .push(format!("line {}: key {key:?} already set in map", span.start.line()));
             }
             map.insert(key, value);
         }
@@ -241,7 +246,11 @@ fn key_text(scalar: &Scalar) -> Result<String, DecodeError> {
         // go-yaml prints float keys with the precision of 32 bits.
         Scalar::Float(float) if float.is_nan() => ".nan".to_owned(),
         Scalar::Float(float) if float.is_infinite() => {
-            if *float > 0.0 { ".inf".to_owned() } else { "-.inf".to_owned() }
+            if *float > 0.0 {
+                ".inf".to_owned()
+            } else {
+                "-.inf".to_owned()
+            }
         }
         Scalar::Float(float) => (*float as f32).to_string(),
         Scalar::Null => return Err(refuse("unsupported map key of type: null")),

@@ -26,7 +26,11 @@ fn mapping(out: &mut String, map: &Map<String, Value>, level: usize) {
 }
 
 fn entry(out: &mut String, key: &str, value: &Value, level: usize) {
-    if is_plain(key) { out.push_str(key) } else { quoted(out, key) }
+    if is_plain(key) {
+        out.push_str(key)
+    } else {
+        quoted(out, key)
+    }
     out.push(':');
     match value {
         Value::Object(map) if !map.is_empty() => {
@@ -76,7 +80,8 @@ fn inline(out: &mut String, value: &Value, level: usize) {
 fn is_plain(text: &str) -> bool {
     let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"_./-".contains(&byte);
     let bytes = text.as_bytes();
-    let starts_well = bytes.first().is_some_and(|byte| byte.is_ascii_alphanumeric() || b"_./".contains(byte));
+    let starts_well =
+        bytes.first().is_some_and(|byte| byte.is_ascii_alphanumeric() || b"_./".contains(byte));
     let inside = |(index, byte): (usize, &u8)| {
         let next = bytes.get(index + 1);
         safe(*byte)
@@ -93,7 +98,8 @@ fn is_plain(text: &str) -> bool {
 
 /// Whether a text is best written as lines.
 fn is_literal(text: &str) -> bool {
-    let printable = |c: char| c == '\n' || (c >= ' ' && c != '\u{7f}' && !('\u{80}'..'\u{a0}').contains(&c));
+    let printable =
+        |c: char| c == '\n' || (c >= ' ' && c != '\u{7f}' && !('\u{80}'..'\u{a0}').contains(&c));
     let odd = ['\u{feff}', '\u{2028}', '\u{2029}', '\r', '\u{85}'];
     text.contains('\n')
         && !text.starts_with([' ', '\n'])

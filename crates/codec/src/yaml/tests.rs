@@ -43,7 +43,10 @@ fn scalars_of_yaml_1_1() {
 
 #[test]
 fn keys_become_strings() {
-    assert_eq!(value("1: a\ntrue: b\n1.5: c\n\"x\": d\n"), json!({"1": "a", "true": "b", "1.5": "c", "x": "d"}));
+    assert_eq!(
+        value("1: a\ntrue: b\n1.5: c\n\"x\": d\n"),
+        json!({"1": "a", "true": "b", "1.5": "c", "x": "d"})
+    );
     assert!(to_value(b"? [a]\n: b\n").is_err());
     assert!(to_value(b"~: b\n").is_err());
 }
@@ -66,7 +69,10 @@ fn an_alias_bomb_is_refused() {
         text.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
     }
     let error = to_value(text.as_bytes()).expect_err("too large");
-    assert_eq!(error.to_string(), "error converting YAML to JSON: yaml: document contains excessive aliasing");
+    assert_eq!(
+        error.to_string(),
+        "error converting YAML to JSON: yaml: document contains excessive aliasing"
+    );
 }
 
 #[test]

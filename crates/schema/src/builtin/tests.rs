@@ -46,7 +46,10 @@ fn every_definition_reads_and_every_reference_resolves() {
 #[test]
 fn kinds_are_found_in_their_groups() {
     assert_eq!(definition_for_kind("", "v1", "Pod"), Some("io.k8s.api.core.v1.Pod"));
-    assert_eq!(definition_for_kind("apps", "v1", "Deployment"), Some("io.k8s.api.apps.v1.Deployment"));
+    assert_eq!(
+        definition_for_kind("apps", "v1", "Deployment"),
+        Some("io.k8s.api.apps.v1.Deployment")
+    );
     assert_eq!(definition_for_kind("apps", "v1", "Pod"), None);
     assert_eq!(
         definition_for_kind("policy", "v1", "DeleteOptions"),
@@ -94,6 +97,9 @@ fn merge_rules() {
     let volumes = walk("Pod.spec.volumes").patch_strategy();
     assert!(volumes.merge && volumes.retain_keys && !volumes.replace);
     assert_eq!(volumes.extension().as_deref(), Some("merge,retainKeys"));
-    assert_eq!(walk("Deployment.spec.strategy").patch_strategy().extension().as_deref(), Some("retainKeys"));
+    assert_eq!(
+        walk("Deployment.spec.strategy").patch_strategy().extension().as_deref(),
+        Some("retainKeys")
+    );
     assert_eq!(walk("Pod.spec").required(), ["containers"]);
 }

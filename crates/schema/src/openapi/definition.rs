@@ -17,7 +17,8 @@ const V3_ONLY: [&str; 4] = ["oneOf", "anyOf", "allOf", "not"];
 
 /// The built-in definitions that a schema refers to directly.
 pub(super) fn references(schema: &Schema, found: &mut BTreeSet<&'static str>) {
-    let children = schema.properties().map(|(_, child)| child).chain(schema.items()).chain(schema.values());
+    let children =
+        schema.properties().map(|(_, child)| child).chain(schema.items()).chain(schema.values());
     for child in children {
         match child.reference() {
             Some(name) => {
@@ -190,7 +191,8 @@ fn custom_keywords(out: &mut Map<String, Value>, schema: &Schema, dialect: Diale
 
 /// The extensions that server-side apply and strategic merge patch read.
 fn merge_rules(out: &mut Map<String, Value>, schema: &Schema) {
-    let mut extension = |name: &str, value: Value| out.insert(format!("x-kubernetes-{name}"), value);
+    let mut extension =
+        |name: &str, value: Value| out.insert(format!("x-kubernetes-{name}"), value);
     match schema.own_list_type() {
         Some(ListType::Atomic) => drop(extension("list-type", "atomic".into())),
         Some(ListType::Set) => drop(extension("list-type", "set".into())),

@@ -37,7 +37,8 @@ impl Message {
     }
 
     fn texts(&mut self, number: u32, value: Option<&Value>) {
-        for text in value.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+        for text in value.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+        {
             self.bytes(number, text.as_bytes());
         }
     }
@@ -187,7 +188,8 @@ impl Message {
             }),
             place => self.nested(2, |out| {
                 // The two forms differ in their numbers from the type on.
-                let (form, kind, unique) = if place == Some("path") { (4, 5, 19) } else { (3, 6, 20) };
+                let (form, kind, unique) =
+                    if place == Some("path") { (4, 5, 19) } else { (3, 6, 20) };
                 out.nested(form, |out| {
                     out.flag(1, parameter.get("required"));
                     out.text(2, parameter.get("in"));

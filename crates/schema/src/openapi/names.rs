@@ -53,9 +53,15 @@ mod tests {
     #[test]
     fn names_of_upstream() {
         assert_eq!(definition_name("", "v1", "Pod"), "io.k8s.api.core.v1.Pod");
-        assert_eq!(definition_name("stable.example.com", "v1", "CronTab"), "com.example.stable.v1.CronTab");
+        assert_eq!(
+            definition_name("stable.example.com", "v1", "CronTab"),
+            "com.example.stable.v1.CronTab"
+        );
         assert_eq!(tag("rbac.authorization.k8s.io", "v1"), "rbacAuthorization_v1");
-        assert_eq!(operation("list", "apps", "v1", "NamespacedDeployment"), "listAppsV1NamespacedDeployment");
+        assert_eq!(
+            operation("list", "apps", "v1", "NamespacedDeployment"),
+            "listAppsV1NamespacedDeployment"
+        );
         assert_eq!(operation("read", "", "v1", "Node"), "readCoreV1Node");
     }
 }

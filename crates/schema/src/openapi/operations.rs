@@ -47,8 +47,18 @@ const PARAMETERS: [(&str, &str, &str, &[&str]); 18] = [
         "All: run every stage but do not store the result",
         &["create", "update", "patch", "delete", "deletecollection"],
     ),
-    ("fieldManager", "string", "name of the actor that makes the change", &["create", "update", "patch"]),
-    ("fieldSelector", "string", "restrict the objects by their fields", &["list", "deletecollection"]),
+    (
+        "fieldManager",
+        "string",
+        "name of the actor that makes the change",
+        &["create", "update", "patch"],
+    ),
+    (
+        "fieldSelector",
+        "string",
+        "restrict the objects by their fields",
+        &["list", "deletecollection"],
+    ),
     (
         "fieldValidation",
         "string",
@@ -68,7 +78,12 @@ const PARAMETERS: [(&str, &str, &str, &[&str]); 18] = [
         "delete an object that cannot be read from the store",
         &["delete", "deletecollection"],
     ),
-    ("labelSelector", "string", "restrict the objects by their labels", &["list", "deletecollection"]),
+    (
+        "labelSelector",
+        "string",
+        "restrict the objects by their labels",
+        &["list", "deletecollection"],
+    ),
     ("limit", "integer", "most objects in one chunk", &["list", "deletecollection"]),
     (
         "orphanDependents",
@@ -101,7 +116,13 @@ pub(super) fn parameters(verb: &str, dialect: Dialect) -> Vec<Value> {
 }
 
 /// One parameter.
-pub(super) fn parameter(place: &str, name: &str, kind: &str, text: &str, dialect: Dialect) -> Value {
+pub(super) fn parameter(
+    place: &str,
+    name: &str,
+    kind: &str,
+    text: &str,
+    dialect: Dialect,
+) -> Value {
     let mut out = json!({"name": name, "in": place, "description": text});
     match dialect {
         Dialect::V2 => {
@@ -139,7 +160,8 @@ pub(super) fn render(resource: &Resource<'_>, op: &Operation<'_>, dialect: Diale
         }
         (Dialect::V2, Some(reference)) => {
             let required = !op.verb.starts_with("delete");
-            let mut parameter = json!({"name": "body", "in": "body", "schema": {"$ref": reference}});
+            let mut parameter =
+                json!({"name": "body", "in": "body", "schema": {"$ref": reference}});
             if required {
                 parameter["required"] = true.into();
             }

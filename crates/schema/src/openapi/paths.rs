@@ -101,7 +101,13 @@ fn path_item(resource: &Resource<'_>, place: Place, dialect: Dialect) -> Value {
         let text = "object name and auth scope, such as for teams and projects";
         parameters.push(operations::parameter("path", "namespace", "string", text, dialect));
     }
-    parameters.push(operations::parameter("query", "pretty", "string", "indent the output", dialect));
+    parameters.push(operations::parameter(
+        "query",
+        "pretty",
+        "string",
+        "indent the output",
+        dialect,
+    ));
     if place == Place::Everywhere {
         parameters.extend(operations::parameters("list", dialect));
     }
@@ -149,13 +155,13 @@ fn operations_at<'a>(resource: &Resource<'a>, place: Place) -> Vec<Operation<'a>
         Place::Subresource(index) => {
             let subresource = &resource.subresources[index];
             let gvk = (subresource.group, subresource.version, subresource.kind);
-            let connects =
-                matches!(subresource.name, "exec" | "attach" | "portforward" | "proxy");
+            let connects = matches!(subresource.name, "exec" | "attach" | "portforward" | "proxy");
             let rows = [OBJECT[0], OBJECT[1], OBJECT[2], OBJECT[3], COLLECTION[1]];
             rows.into_iter()
                 .filter(|row| subresource.verbs.contains(&row.1))
                 .map(|(method, verb, word, action)| {
-                    let (word, action) = if connects { ("connect", "connect") } else { (word, action) };
+                    let (word, action) =
+                        if connects { ("connect", "connect") } else { (word, action) };
                     let row = (method, verb, word, action);
                     operation(row, Scope::Object, gvk, Some(subresource.name))
                 })

@@ -107,7 +107,10 @@ fn v3_of_the_core_group() {
     );
     let patch = &paths["/api/v1/namespaces/{namespace}/pods/{name}"]["patch"];
     assert_eq!(patch["operationId"], "patchCoreV1NamespacedPod");
-    assert_eq!(patch["x-kubernetes-group-version-kind"], json!({"group": "", "version": "v1", "kind": "Pod"}));
+    assert_eq!(
+        patch["x-kubernetes-group-version-kind"],
+        json!({"group": "", "version": "v1", "kind": "Pod"})
+    );
     let names: Vec<&Value> =
         patch["parameters"].as_array().expect("a list").iter().map(|p| &p["name"]).collect();
     assert_eq!(names, ["dryRun", "fieldManager", "fieldValidation", "force"]);
@@ -130,7 +133,8 @@ fn v3_of_the_core_group() {
 
 #[test]
 fn v3_of_a_custom_group() {
-    let document = parse(&v3_for_group_version("stable.example.com", "v1", &[cron_tabs()], "v1.37.0"));
+    let document =
+        parse(&v3_for_group_version("stable.example.com", "v1", &[cron_tabs()], "v1.37.0"));
     assert_closed(&document);
     let schema = &document["components"]["schemas"]["com.example.stable.v1.CronTab"];
     assert_eq!(
@@ -139,12 +143,18 @@ fn v3_of_a_custom_group() {
     );
     assert_eq!(schema["description"], "A tab.");
     let spec = &schema["properties"]["spec"];
-    assert_eq!(spec["properties"]["cron"], json!({"type": "string", "pattern": "^x$", "default": "x"}));
+    assert_eq!(
+        spec["properties"]["cron"],
+        json!({"type": "string", "pattern": "^x$", "default": "x"})
+    );
     assert_eq!(spec["properties"]["size"]["x-kubernetes-int-or-string"], true);
     assert!(spec["properties"]["size"].get("type").is_none());
     assert_eq!(spec["properties"]["tabs"]["x-kubernetes-list-map-keys"], json!(["name"]));
-    let patch = &document["paths"]["/apis/stable.example.com/v1/namespaces/{namespace}/crontabs/{name}"]["patch"];
-    assert!(patch["requestBody"]["content"].get("application/strategic-merge-patch+json").is_none());
+    let patch = &document["paths"]["/apis/stable.example.com/v1/namespaces/{namespace}/crontabs/{name}"]
+        ["patch"];
+    assert!(
+        patch["requestBody"]["content"].get("application/strategic-merge-patch+json").is_none()
+    );
     assert_eq!(patch["operationId"], "patchStableExampleComV1NamespacedCronTab");
 }
 
@@ -156,7 +166,8 @@ fn v2_of_everything() {
     let definitions = &document["definitions"];
     let quantity = &definitions["io.k8s.apimachinery.pkg.api.resource.Quantity"];
     assert_eq!(quantity["type"], "string");
-    let size = &definitions["com.example.stable.v1.CronTab"]["properties"]["spec"]["properties"]["size"];
+    let size =
+        &definitions["com.example.stable.v1.CronTab"]["properties"]["spec"]["properties"]["size"];
     assert!(size.get("anyOf").is_none());
     let post = &document["paths"]["/api/v1/namespaces/{namespace}/pods"]["post"];
     assert_eq!(post["parameters"][0]["name"], "body");
