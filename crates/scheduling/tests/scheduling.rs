@@ -10,6 +10,8 @@ mod cluster;
 mod filters;
 #[path = "scheduling/hints.rs"]
 mod hints;
+#[path = "scheduling/oracle.rs"]
+mod oracle;
 #[path = "scheduling/preemption.rs"]
 mod preemption;
 #[path = "scheduling/properties.rs"]
