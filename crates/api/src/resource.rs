@@ -262,8 +262,6 @@ pub struct Resource {
     pub name_rule: NameRule,
     /// Whether `status` belongs to the `status` subresource alone.
     pub has_status: bool,
-    /// Whether the creator may set `status` all the same: nodes register with theirs.
-    pub keeps_status_at_creation: bool,
     /// Whether the server keeps `metadata.generation`, bumped when anything but metadata and status changes.
     pub has_generation: bool,
     /// Whether PUT to a name that does not exist creates it.
@@ -308,7 +306,6 @@ impl Resource {
             columns: Vec::new(),
             name_rule: NameRule::Subdomain,
             has_status: false,
-            keeps_status_at_creation: false,
             has_generation: false,
             create_on_update: false,
             virtual_only: false,

@@ -105,6 +105,14 @@ fn fill_spec(spec: &mut Value) {
     tree::fill(spec, "manualSelector", false);
 }
 
+/// A Job without labels of its own has those of its pods.
+fn label_as_template(job: &mut Value) {
+    let labels = job.pointer("/spec/template/metadata/labels").cloned();
+    if let Some(labels) = labels.filter(Value::is_object) {
+        tree::fill_zero(tree::make(job, "metadata"), "labels", labels);
+    }
+}
+
 /// Labels the pods with the Job's name and UID, and selects by the latter.
 fn generate_selector(job: &mut Value) {
     let (name, uid) = (meta::name(job).to_owned(), meta::uid(job).to_owned());
@@ -125,10 +133,7 @@ impl Strategy for Job {
         let spec = tree::make(object, "spec");
         fill_spec(spec);
         pod_spec::defaults::template(tree::make(spec, "template"));
-        let labels = spec.pointer("/template/metadata/labels").cloned();
-        if let Some(labels) = labels.filter(Value::is_object) {
-            tree::fill_zero(tree::make(object, "metadata"), "labels", labels);
-        }
+        label_as_template(object);
     }
 
     fn prepare_for_create(&self, object: &mut Value) {
@@ -136,6 +141,7 @@ impl Strategy for Job {
             generate_selector(object);
         }
         tree::set(object, "status", json!({}));
+        label_as_template(object);
     }
 
     fn validate(&self, object: &Value) -> Vec<Error> {

@@ -35,8 +35,8 @@ pub(super) fn rows() -> Vec<Resource> {
             Subresource::STATUS,
         ],
         columns: columns(),
-        has_status: true,
-        keeps_status_at_creation: true,
+        // Not the status subresource's alone: whoever registers a node says how it is.
+        has_status: false,
         ..row("", "v1", "Node", "nodes", &Node)
     }]
 }
@@ -164,6 +164,10 @@ impl Strategy for Node {
         }
         let endpoint = tree::make(tree::make(status, "daemonEndpoints"), "kubeletEndpoint");
         tree::fill(endpoint, "Port", 0);
+    }
+
+    fn prepare_for_update(&self, new: &mut Value, old: &Value) {
+        tree::restore(new, old, "status");
     }
 
     fn validate(&self, object: &Value) -> Vec<Error> {

@@ -7,6 +7,7 @@ mod columns;
 mod update;
 mod validate;
 
+pub(super) use columns::balancer;
 pub(super) use validate::endpoint_address;
 
 use serde_json::{Value, json};

@@ -1,47 +1,94 @@
 //! `storage.k8s.io VolumeAttributesClass`: mutable parameters of volumes.
 
-use crate::kinds::row;
-use crate::resource::{Names, Plain, Resource, Scope};
+use serde_json::Value;
+
+use crate::field::Error;
+use crate::kinds::check::{At, Faults};
+use crate::kinds::storage_class::{named_with_default, parameters, shown_name};
+use crate::kinds::{cells, row, tree};
+use crate::name;
+use crate::resource::{Cell, Column, Names, Resource, Scope, Strategy};
+
+struct VolumeAttributesClass;
+
+const DEFAULT_ANNOTATIONS: [&str; 1] =
+    ["volumeattributesclass.alpha.kubernetes.io/is-default-class"];
 
 /// The rows of this kind.
 pub(super) fn rows() -> Vec<Resource> {
-    vec![
-        Resource {
-            short_names: Names::Static(&["vac"]),
-            scope: Scope::Cluster,
-            ..row(
-                "storage.k8s.io",
-                "v1",
-                "VolumeAttributesClass",
-                "volumeattributesclasses",
-                &Plain,
-            )
-        },
-        Resource {
-            short_names: Names::Static(&["vac"]),
-            scope: Scope::Cluster,
-            off_by_default: true,
-            ..row(
-                "storage.k8s.io",
-                "v1beta1",
-                "VolumeAttributesClass",
-                "volumeattributesclasses",
-                &Plain,
-            )
-            .stored_as("storage.k8s.io", "v1", "volumeattributesclasses")
-        },
-        Resource {
-            short_names: Names::Static(&["vac"]),
-            scope: Scope::Cluster,
-            off_by_default: true,
-            ..row(
-                "storage.k8s.io",
-                "v1alpha1",
-                "VolumeAttributesClass",
-                "volumeattributesclasses",
-                &Plain,
-            )
-            .stored_as("storage.k8s.io", "v1", "volumeattributesclasses")
-        },
-    ]
+    let of = |version: &'static str| Resource {
+        short_names: Names::Static(&["vac"]),
+        scope: Scope::Cluster,
+        columns: vec![
+            named_with_default(Cell::Compute(|o, _| shown_name(o, &DEFAULT_ANNOTATIONS).into())),
+            Column::new("DriverName", Cell::Pointer("/driverName")),
+            cells::age(),
+        ],
+        off_by_default: version != "v1",
+        ..row(
+            "storage.k8s.io",
+            version,
+            "VolumeAttributesClass",
+            "volumeattributesclasses",
+            &VolumeAttributesClass,
+        )
+        .stored_as("storage.k8s.io", "v1", "volumeattributesclasses")
+    };
+    ["v1", "v1beta1", "v1alpha1"].map(of).into()
+}
+
+impl Strategy for VolumeAttributesClass {
+    fn validate(&self, object: &Value) -> Vec<Error> {
+        let at = At::root(object);
+        let mut faults = Faults::default();
+        let driver = at.get("driverName");
+        if driver.is_zero() {
+            faults.required(&driver, "");
+        } else if let Err(fault) = name::qualified(&driver.text().to_lowercase()) {
+            faults.invalid_as(&driver, driver.text().to_lowercase(), fault);
+        }
+        if at.get("parameters").len() == 0 {
+            faults.required(&at.get("parameters"), "must contain at least one key/value pair");
+        }
+        parameters(&at.get("parameters"), &mut faults);
+        faults.0
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<Error> {
+        let at = At::root(new);
+        let mut faults = Faults::default();
+        for field in ["driverName", "parameters"] {
+            if !tree::same_at(new, old, &format!("/{field}")) {
+                faults.forbidden(&at.get(field), format!("updates to {field} are forbidden."));
+            }
+        }
+        faults.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::kinds::check::show;
+
+    #[test]
+    fn faults_and_columns() {
+        let old = json!({"metadata": {"name": "v"}, "driverName": "d", "parameters": {"a": "b"}});
+        assert_eq!(show(&VolumeAttributesClass.validate(&old)), "");
+        assert_eq!(
+            cells::show(&rows()[0], &old, "2026-01-01T00:00:00Z"),
+            ["v", "d", "<unknown>"]
+        );
+        let new = json!({"driverName": "e", "parameters": {"a": "b"}});
+        assert_eq!(
+            show(&VolumeAttributesClass.validate_update(&new, &old)),
+            "driverName: Forbidden: updates to driverName are forbidden."
+        );
+        assert_eq!(
+            show(&VolumeAttributesClass.validate(&json!({"driverName": "d"}))),
+            "parameters: Required value: must contain at least one key/value pair"
+        );
+    }
 }
