@@ -3,6 +3,8 @@
 //! One task owns all state ([`state`]) and is the only one that decides; what has to be written is
 //! carried out by short tasks beside it ([`act`]). Whoever runs several schedulers takes care that only
 //! the leader calls [`run`].
+//!
+//! Not here, though upstream has it: extenders, dynamic resource allocation, metrics.
 
 mod act;
 mod condition;

@@ -25,5 +25,8 @@ pub const IMAGE_BYTES_MIN: i64 = 23 * 1024 * 1024;
 /// Image bytes per container above which locality is as good as it gets.
 pub const IMAGE_BYTES_PER_CONTAINER_MAX: i64 = 1000 * 1024 * 1024;
 
+/// Topology keys that columns are kept for; columns of further keys are built anew for each pod.
+pub const TOPOLOGY_COLUMNS_MAX: usize = 64;
+
 const _: () = assert!(FEASIBLE_PERCENT_MIN <= FEASIBLE_PERCENT_START);
 const _: () = assert!(IMAGE_BYTES_MIN < IMAGE_BYTES_PER_CONTAINER_MAX);

@@ -84,7 +84,10 @@ impl Profile {
         });
         Ok(Self {
             name: config.scheduler_name.clone(),
-            percentage_of_nodes_to_score: config.percentage_of_nodes_to_score.unwrap_or_default(),
+            percentage_of_nodes_to_score: config
+                .percentage_of_nodes_to_score
+                .unwrap_or_default()
+                .min(100),
             plugins,
             preempts,
         })

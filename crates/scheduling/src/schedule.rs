@@ -311,7 +311,7 @@ fn choose(cycle: Cycle<'_>, profile: &Profile, cursor: &mut Cursor, feasible: &[
         scores.extend(nodes.map(|node| node.map_or(0, |node| scorer.score(node))));
         scorer.normalize(feasible, scores);
         for (total, score) in totals.iter_mut().zip(&*scores) {
-            *total += weight * score;
+            *total = weight.saturating_mul(*score).saturating_add(*total);
         }
     }
     let mut best = 0;

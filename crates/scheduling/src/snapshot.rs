@@ -139,6 +139,7 @@ impl Snapshot {
         if let Some(info) = self.nodes[slot.index()].as_ref() {
             self.topology.place(slot, info.labels());
         }
+        self.compact();
     }
 
     fn change_node(&mut self, slot: Slot, node: Arc<Node>) -> Slot {
@@ -189,8 +190,13 @@ impl Snapshot {
         self.leave_zone(slot, &zone);
         self.free.push(slot);
         self.reorder();
+        self.topology.remove(slot);
+        self.compact();
+    }
+
+    fn compact(&mut self) {
         let nodes = &self.nodes;
-        self.topology.remove(slot, || nodes.iter().flatten());
+        self.topology.compact(|| nodes.iter().flatten());
     }
 
     /// Puts `pod` on the node called `node`, moving it there when it is elsewhere. The node may still be

@@ -11,6 +11,7 @@ use std::{
 
 use crate::{
     labels::Labels,
+    limits::TOPOLOGY_COLUMNS_MAX,
     node::{NodeInfo, Slot},
 };
 
@@ -66,9 +67,9 @@ pub(crate) struct Topology {
 }
 
 impl Topology {
-    /// Makes a column for `key` unless there is one.
+    /// Makes a column for `key` unless there is one, or there are too many.
     pub(crate) fn register<'a>(&mut self, key: &str, nodes: impl Iterator<Item = &'a NodeInfo>) {
-        if !self.columns.contains_key(key) {
+        if !self.columns.contains_key(key) && self.columns.len() < TOPOLOGY_COLUMNS_MAX {
             let column = build(key, nodes);
             self.columns.insert(Arc::clone(&column.key), column);
         }
@@ -93,13 +94,17 @@ impl Topology {
         }
     }
 
-    /// Forgets a node. Columns full of domains that no node has any more are built again.
-    pub(crate) fn remove<'a, N>(&mut self, slot: Slot, nodes: impl Fn() -> N)
+    /// Forgets a node.
+    pub(crate) fn remove(&mut self, slot: Slot) {
+        self.place(slot, &Labels::new());
+    }
+
+    /// Builds columns anew that are full of domains that no node has any more.
+    pub(crate) fn compact<'a, N>(&mut self, nodes: impl Fn() -> N)
     where
         N: Iterator<Item = &'a NodeInfo>,
     {
         for column in self.columns.values_mut() {
-            column.place(slot, &Labels::new());
             if column.size() > 2 * column.by_slot.len() + 16 {
                 *column = build(&column.key, nodes());
             }

@@ -70,11 +70,16 @@ impl Fit {
         let shape =
             strategy.requested_to_capacity_ratio.map(|ratio| ratio.shape).unwrap_or_default();
         let rising = shape.windows(2).all(|pair| pair[0].utilization < pair[1].utilization);
+        let bounded = shape.iter().all(|point| {
+            (0..=100).contains(&point.utilization) && (0..=SHAPE_SCORE_MAX).contains(&point.score)
+        });
         let missing = strategy.r#type == ScoringType::RequestedToCapacityRatio && shape.is_empty();
-        if missing || !rising {
+        if missing || !rising || !bounded {
             return Err(ProfileError::Arguments {
                 plugin: ROW.name.to_owned(),
-                problem: "the shape needs points of rising utilization".to_owned(),
+                problem: "the shape needs points of rising utilization from 0 to 100 with scores \
+                          from 0 to 10"
+                    .to_owned(),
             });
         }
         let resources = strategy.resources.iter();

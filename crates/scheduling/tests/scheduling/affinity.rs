@@ -112,3 +112,23 @@ fn preferences_of_both_sides_count() {
         assert_eq!(cluster(nodes()).with([placed]).nodes(&pod), expected);
     }
 }
+
+#[test]
+fn many_topology_keys_and_ever_new_values_still_count() {
+    let mut cluster = cluster([]);
+    for round in 0..200 {
+        let labelled = node("a").label("rack", &round.to_string()).label(&format!("k{round}"), "v");
+        cluster.snapshot.set_node(labelled.finish());
+        cluster.snapshot.set_pod(
+            pod("x").labels(&[("app", "db")]).apart(&format!("k{round}"), &[("app", "web")]).info(),
+            "a",
+        );
+    }
+    let web = || pod("p").labels(&[("app", "web")]);
+    assert!(cluster.reasons(web()).contains("existing pods anti-affinity"));
+    assert!(
+        cluster.reasons(pod("p").apart("rack", &[("app", "db")])).contains("pod anti-affinity")
+    );
+    cluster.snapshot.set_node(node("a").finish());
+    assert_eq!(cluster.reasons(web()), "a");
+}
