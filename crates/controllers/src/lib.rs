@@ -1,1 +1,62 @@
-//! Controllers.
+//! The controllers: loops that carry out what the pure functions of `reconcile` decide.
+//!
+//! One file per controller, all of the same shape: informers feed keys into a work queue, a worker
+//! gathers a snapshot, decides, acts. They speak to the API only, never to each other.
+
+mod dynamic;
+mod endpoint_slice;
+mod endpoints;
+mod garbage_collector;
+mod kinds;
+mod limits;
+mod namespace;
+mod node_ipam;
+mod node_lifecycle;
+mod root_ca;
+mod service_account;
+
+use client::Client;
+use clock::Clock;
+
+/// What every controller is given.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The API, with the controllers' rights.
+    pub client: Client,
+    /// Time.
+    pub clock: Clock,
+    /// Ends the controllers.
+    pub scope: task::Scope,
+    /// Settings.
+    pub config: Config,
+}
+
+/// What the controllers must be told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Range that nodes get their pod ranges from.
+    pub cluster_cidr: ipnet::IpNet,
+    /// Prefix length of a node's range.
+    pub node_mask: u8,
+    /// Certificate authority of the API server, PEM: published in every namespace.
+    pub root_ca_pem: String,
+}
+
+/// Every controller. Adding one is one file and one line here.
+const ALL: &[fn(&Context)] = &[
+    endpoint_slice::start,
+    endpoints::start,
+    garbage_collector::start,
+    namespace::start,
+    node_ipam::start,
+    node_lifecycle::start,
+    root_ca::start,
+    service_account::start,
+];
+
+/// Starts every controller; they run until the context's scope ends.
+pub fn start(context: &Context) {
+    for start in ALL {
+        start(context);
+    }
+}

@@ -1,3 +1,66 @@
-//! The program: one multi-call binary.
+//! The program: one multi-call binary, and the story of a process from arguments to exit code.
 
-fn main() {}
+mod config;
+mod kubeconfig;
+mod logging;
+mod network;
+mod pki;
+mod server;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Exit code for a configuration that cannot be used (`EX_USAGE`).
+const EXIT_USAGE: u8 = 64;
+
+/// Kubernetes, whole, in one program.
+#[derive(Debug, Parser)]
+#[command(name = "keelson", version, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a whole cluster on this machine.
+    Server(config::ServerArguments),
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    // The shim must come before anything makes a thread or a runtime.
+    if arguments.get(1).is_some_and(|first| first == "shim") {
+        runtime::shim::main(&arguments[2..]);
+    }
+    match Arguments::parse_from(&arguments).command {
+        Command::Server(arguments) => match config::ServerConfig::read(arguments) {
+            Ok(config) => report(run(server::run(config))),
+            Err(error) => {
+                report_error(&error);
+                ExitCode::from(EXIT_USAGE)
+            }
+        },
+    }
+}
+
+fn run(story: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(story)
+}
+
+fn report(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report_error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the last words of a process belong on its standard error")]
+fn report_error(error: &anyhow::Error) {
+    eprintln!("error: {error:#}");
+}

@@ -1,1 +1,10 @@
-//! The decisions of controllers.
+//! What controllers decide: pure functions from what is to what should be done.
+//!
+//! One file per controller, tested by tables. No clock, no randomness, no I/O: time comes in as an
+//! argument. The loops that act are in the crate `controllers`.
+
+pub mod endpoints;
+pub mod namespace;
+pub mod node_ipam;
+pub mod node_lifecycle;
+pub mod ownership;

@@ -1,0 +1,160 @@
+//! `keelson server`: the control plane and this machine's node, in one process.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use apiserver::dial::{DialResult, NodeDialer};
+use apiserver::{Config, Server, User};
+use clock::Clock;
+use rustls::server::WebPkiClientVerifier;
+use store::embedded::{EmbeddedOptions, EmbeddedStore};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::ServerConfig;
+use crate::pki::{Pki, write_private};
+use crate::{kubeconfig, logging};
+
+/// How long the end may take before what still runs is cut off.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
+
+/// Runs until a signal ends it.
+///
+/// # Errors
+/// Something that is needed from the start cannot be had.
+pub async fn run(config: ServerConfig) -> anyhow::Result<()> {
+    logging::start();
+    let scope = task::Scope::new();
+    let mut terminate = signal(SignalKind::terminate()).context("wait for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("wait for signals")?;
+    std::fs::create_dir_all(&config.data_dir)
+        .with_context(|| format!("make {}", config.data_dir.display()))?;
+    let server = start_control_plane(&config, &scope).await?;
+    say(&format!("ready: export KUBECONFIG={}", config.write_kubeconfig.display()));
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    drop(server);
+    if !scope.finish(SHUTDOWN_MAX).await {
+        tracing::warn!("some tasks did not end in time");
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stderr, reason = "progress is for the person at the terminal")]
+fn say(line: &str) {
+    eprintln!("{line}");
+}
+
+async fn start_control_plane(
+    config: &ServerConfig,
+    scope: &task::Scope,
+) -> anyhow::Result<Arc<Server>> {
+    let clock = Clock::system();
+    let pki = Pki::open(&config.data_dir)?;
+    let options = EmbeddedOptions {
+        fsync: config.fsync,
+        clock: clock.clone(),
+        ..EmbeddedOptions::new(config.data_dir.join("store"))
+    };
+    if !config.fsync {
+        say("warning: --fsync=false: a power cut loses the last seconds of writes");
+    }
+    let store = EmbeddedStore::open(options).await.context("open the store")?;
+    let advertise = SocketAddr::new(config.advertise_address, config.https_listen_port);
+    let api_config = Config {
+        advertise,
+        service_cidr: config.service_cidr,
+        node_ports: config.node_ports,
+        client_ca_pem: pki.client.certificate_pem.clone(),
+        token_issuer: Arc::clone(&pki.tokens),
+        static_tokens: join_token(config),
+        dialer: Arc::new(NoNodes),
+    };
+    let listen = SocketAddr::new(config.bind_address, config.https_listen_port);
+    let listener = TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
+    let server = Server::start(api_config, Arc::new(store), clock, scope.clone())
+        .await
+        .context("start the API server")?;
+    let tls = server_tls(config, &pki)?;
+    scope.spawn("api server", apiserver::serve::serve(Arc::clone(&server), listener, tls));
+    let admin = pki.client.client("system:admin", &["system:masters"])?;
+    let text = kubeconfig::render(&format!("https://{advertise}"), &pki.server.certificate_pem, &admin);
+    if let Some(folder) = config.write_kubeconfig.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+    }
+    write_private(&config.write_kubeconfig, &text)?;
+    Ok(server)
+}
+
+fn join_token(config: &ServerConfig) -> Vec<(String, User)> {
+    let user = User {
+        name: "system:bootstrap:agent".to_owned(),
+        groups: vec!["system:bootstrappers".to_owned(), "system:authenticated".to_owned()],
+        ..User::default()
+    };
+    config.token.iter().map(|token| (token.clone(), user.clone())).collect()
+}
+
+fn server_tls(config: &ServerConfig, pki: &Pki) -> anyhow::Result<Arc<rustls::ServerConfig>> {
+    let domain = &config.cluster_domain;
+    let mut names: Vec<String> = [
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        &format!("kubernetes.default.svc.{domain}"),
+        "localhost",
+        &config.node_name,
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    let mut addresses = vec![
+        IpAddr::V4(Ipv4Addr::LOCALHOST),
+        config.advertise_address,
+        config.node_ip,
+        apiserver::first_address(&config.service_cidr),
+    ];
+    for san in &config.tls_san {
+        match san.parse() {
+            Ok(address) => addresses.push(address),
+            Err(_) => names.push(san.clone()),
+        }
+    }
+    addresses.sort_unstable();
+    addresses.dedup();
+    let leaf = pki.server.server("kube-apiserver", &names, &addresses)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let clients = WebPkiClientVerifier::builder_with_provider(
+        Arc::new(pki.client.roots()?),
+        Arc::clone(&provider),
+    )
+    .allow_unauthenticated()
+    .build()
+    .context("check client certificates")?;
+    let (chain, key) = leaf.chain();
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .context("set up TLS")?
+        .with_client_cert_verifier(clients)
+        .with_single_cert(chain, key)
+        .context("set up TLS")?;
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(tls))
+}
+
+/// For a control plane without nodes.
+#[derive(Debug)]
+struct NoNodes;
+
+impl NodeDialer for NoNodes {
+    fn dial<'a>(
+        &'a self,
+        node: &'a str,
+    ) -> std::pin::Pin<Box<dyn Future<Output = DialResult> + Send + 'a>> {
+        let error = std::io::Error::other(format!("node {node} is not connected"));
+        Box::pin(async move { Err(error) })
+    }
+}
