@@ -1,7 +1,8 @@
-//! Measures the embedded store: `store_bench DIRECTORY [open|writes|load|watch]...`, one JSON line for each figure.
+//! Measures the embedded store: `store_bench DIRECTORY [open|writes|load|churn|watch]...`, one JSON line for each figure.
 //!
 //! `open`: an empty store. `writes`: durable writes per second and latency at 1, 64 and 512 tasks, values
 //! of 1 and 4 KiB. `load`: a million objects of 1 KiB: start to serving, resident memory, ranges, disk.
+//! `churn`: a thousand objects written over and over: disk used, and then what an idle store writes.
 //! `watch`: ten thousand watchers of one prefix at 500 writes per second.
 #![expect(clippy::print_stdout, reason = "the figures are the output")]
 #![expect(clippy::unwrap_used, reason = "a benchmark that fails has to stop")]
@@ -39,6 +40,9 @@ async fn main() {
     }
     if wants("load") {
         load(&directory.join("load")).await;
+    }
+    if wants("churn") {
+        churn(&directory.join("churn")).await;
     }
     if wants("watch") {
         watch(&directory.join("watch"), 0).await;
@@ -122,12 +126,17 @@ async fn write_until(
 }
 
 async fn load(path: &Path) {
-    let store = open(path).await;
-    if store.revision().await.unwrap() == Revision(0) {
+    if !path.exists() {
+        let store = open(path).await;
         fill(&store).await;
+        store.close().await;
+        // Memory is measured in a process that has done nothing else.
+        let program = std::env::current_exe().unwrap();
+        let parent = path.parent().unwrap();
+        let measured = std::process::Command::new(program).arg(parent).arg("load").status();
+        assert!(measured.unwrap().success());
+        return;
     }
-    store.close().await;
-    drop(store);
     let before = resident();
     let begin = Instant::now();
     let store = open(path).await;
@@ -158,6 +167,49 @@ async fn load(path: &Path) {
     let (items, took) = (found.unwrap().items.len(), milliseconds(begin.elapsed()));
     println!(r#"{{"case":"range of 10000","items":{items},"ms":{took:.2}}}"#);
     store.close().await;
+}
+
+/// Writes a million versions of a thousand objects, with little history.
+async fn churn(path: &Path) {
+    let mut options = EmbeddedOptions::new(path);
+    (options.history_revisions_max, options.history_age_max) = (1000, Duration::from_secs(2));
+    let store = EmbeddedStore::open(options).await.unwrap();
+    let mut disk_bytes_max = 0;
+    for round in 0..10 {
+        let tasks: Vec<_> = (0..64)
+            .map(|task| {
+                let store = store.clone();
+                tokio::spawn(async move {
+                    for number in 0..100_000 / 64 {
+                        let value = Bytes::from(vec![b'v'; 1024]);
+                        let key = format!("/registry/churn/{task}/{}", (number + round) % 16);
+                        commit(&store, vec![put(key, value)]).await;
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        disk_bytes_max = disk_bytes_max.max(disk(path));
+    }
+    // Time for the history to age and for the engine to tidy up.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let (disk_bytes, written) = (disk(path), written());
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let idle_bytes = self::written() - written;
+    println!(
+        r#"{{"case":"churn","live_bytes":{},"disk_bytes_max":{disk_bytes_max},"disk_bytes":{disk_bytes},"idle_bytes_written_in_10_s":{idle_bytes}}}"#,
+        1024 * 1024
+    );
+    store.close().await;
+}
+
+/// Bytes that this process has caused to be written.
+fn written() -> u64 {
+    let io = std::fs::read_to_string("/proc/self/io").unwrap();
+    let line = io.lines().find(|line| line.starts_with("write_bytes:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 fn key(number: u64) -> String {

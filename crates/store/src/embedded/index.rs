@@ -11,21 +11,36 @@ use bytes::Bytes;
 use super::chain::{Chain, Version};
 use crate::KeyRange;
 
+mod heads;
+
+use heads::Heads;
+
 /// A full block is split; inserting moves at most this many entries.
 const BLOCK_ENTRIES_MAX: usize = 128;
 /// A block with fewer entries is joined with the next when both fit well into one.
 const BLOCK_ENTRIES_MIN: usize = BLOCK_ENTRIES_MAX / 4;
 
+/// Bytes of each key that are kept for searching within a block.
+const BLOCK_HEAD_BYTES: usize = 16;
+/// Bytes of each block's first key that are kept for searching the block.
+const FIRST_HEAD_BYTES: usize = 40;
+
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     blocks: Vec<Block>,
+    /// The first key of each block.
+    firsts: Vec<Bytes>,
+    first_heads: Heads<FIRST_HEAD_BYTES>,
 }
 
 /// Never empty.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Block {
-    entries: Vec<(Bytes, Chain)>,
+    keys: Vec<Bytes>,
+    heads: Heads<BLOCK_HEAD_BYTES>,
+    /// The versions of each key.
+    chains: Vec<Chain>,
     live: usize,
 }
 
@@ -36,8 +51,8 @@ impl Index {
     /// The key as it is stored, and its versions.
     pub(super) fn get(&self, key: &[u8]) -> Option<(&Bytes, &Chain)> {
         let (block, at) = self.find(key).ok()?;
-        let (key, chain) = &self.blocks[block].entries[at];
-        Some((key, chain))
+        let block = &self.blocks[block];
+        Some((&block.keys[at], &block.chains[at]))
     }
 
     /// Adds the newest version of a key.
@@ -46,7 +61,7 @@ impl Index {
         match self.find(&key) {
             Ok((block, at)) => {
                 let block = &mut self.blocks[block];
-                let chain = &mut block.entries[at].1;
+                let chain = &mut block.chains[at];
                 block.live -= usize::from(is_live(chain));
                 chain.push(version);
                 block.live += usize::from(lives);
@@ -64,13 +79,15 @@ impl Index {
     pub(super) fn change(&mut self, key: &[u8], change: impl FnOnce(&mut Chain) -> bool) {
         let Ok((block, at)) = self.find(key) else { return };
         let changed = &mut self.blocks[block];
-        let chain = &mut changed.entries[at].1;
+        let chain = &mut changed.chains[at];
         changed.live -= usize::from(is_live(chain));
         if change(chain) {
             changed.live += usize::from(is_live(chain));
         } else {
-            changed.entries.remove(at);
-            self.tidy(block);
+            changed.keys.remove(at);
+            changed.heads.remove(at);
+            changed.chains.remove(at);
+            self.tidy(block, at);
         }
     }
 
@@ -87,13 +104,12 @@ impl Index {
             None => self.first(&range.start),
         };
         let to = self.end(range).max(from);
-        (from.0..=to.0)
-            .filter_map(|block| self.blocks.get(block).map(|entries| (block, entries)))
-            .flat_map(move |(block, found)| {
-                let begin = if block == from.0 { from.1 } else { 0 };
-                let end = if block == to.0 { to.1 } else { found.entries.len() };
-                found.entries[begin..end].iter().map(|(key, chain)| (key, chain))
-            })
+        let blocks = (from.0..=to.0).filter_map(|at| Some((at, self.blocks.get(at)?)));
+        blocks.flat_map(move |(at, block)| {
+            let begin = if at == from.0 { from.1 } else { 0 };
+            let end = if at == to.0 { to.1 } else { block.keys.len() };
+            block.keys[begin..end].iter().zip(&block.chains[begin..end])
+        })
     }
 
     /// How many keys of `range`, which is not a single key, live: their newest version is a value.
@@ -104,26 +120,28 @@ impl Index {
             return self.live_within(from.0, from.1..to.1);
         }
         let whole: usize = self.blocks[from.0 + 1..to.0].iter().map(|block| block.live).sum();
-        let first = self.live_within(from.0, from.1..self.blocks[from.0].entries.len());
+        let first = self.live_within(from.0, from.1..self.blocks[from.0].keys.len());
         first + whole + self.live_within(to.0, 0..to.1)
     }
 
     /// All keys, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Bytes, &Chain)> {
-        self.blocks.iter().flat_map(|block| block.entries.iter().map(|(key, chain)| (key, chain)))
+        self.blocks.iter().flat_map(|block| block.keys.iter().zip(&block.chains))
     }
 
     fn live_within(&self, block: usize, places: Range<usize>) -> usize {
-        let entries = self.blocks.get(block).map(|block| &block.entries[places]);
-        entries.into_iter().flatten().filter(|(_, chain)| is_live(chain)).count()
+        let chains = self.blocks.get(block).map(|block| &block.chains[places]);
+        chains.into_iter().flatten().filter(|chain| is_live(chain)).count()
     }
 
     /// The place of `key`, or in `Err` the one where it belongs.
     fn find(&self, key: &[u8]) -> Result<Place, Place> {
-        let first_after = self.blocks.partition_point(|block| block.entries[0].0.as_ref() <= key);
-        let block = first_after.saturating_sub(1);
+        let block = match self.first_heads.search(&self.firsts, key) {
+            Ok(block) => block,
+            Err(after) => after.saturating_sub(1),
+        };
         let Some(found) = self.blocks.get(block) else { return Err((0, 0)) };
-        match found.entries.binary_search_by(|(entry, _)| entry.as_ref().cmp(key)) {
+        match found.heads.search(&found.keys, key) {
             Ok(at) => Ok((block, at)),
             Err(at) => Err((block, at)),
         }
@@ -140,51 +158,93 @@ impl Index {
             Some(end) => self.first(end),
             None => {
                 let last = self.blocks.len().saturating_sub(1);
-                (last, self.blocks.get(last).map_or(0, |block| block.entries.len()))
+                (last, self.blocks.get(last).map_or(0, |block| block.keys.len()))
             }
         }
     }
 
     fn insert(&mut self, (block, at): Place, key: Bytes, chain: Chain) {
         let live = usize::from(is_live(&chain));
-        let appends = block + 1 == self.blocks.len()
-            && self.blocks[block].entries.len() == BLOCK_ENTRIES_MAX
-            && at == BLOCK_ENTRIES_MAX;
+        let appends = block + 1 == self.blocks.len() && at == BLOCK_ENTRIES_MAX;
         if self.blocks.is_empty() || appends {
             // Keys that come in order fill their blocks.
-            self.blocks.push(Block { entries: vec![(key, chain)], live });
+            let added = Block::new(vec![key], vec![chain]);
+            self.insert_block(self.blocks.len(), added);
             return;
         }
         let found = &mut self.blocks[block];
-        found.entries.insert(at, (key, chain));
+        found.keys.insert(at, key);
+        found.heads.insert(&found.keys, at);
+        found.chains.insert(at, chain);
         found.live += live;
-        if found.entries.len() > BLOCK_ENTRIES_MAX {
-            self.split(block);
+        if at == 0 {
+            self.note_first(block);
+        }
+        if self.blocks[block].keys.len() > BLOCK_ENTRIES_MAX {
+            let half = self.blocks[block].split();
+            self.insert_block(block + 1, half);
         }
     }
 
-    fn split(&mut self, block: usize) {
-        let found = &mut self.blocks[block];
-        let entries = found.entries.split_off(found.entries.len() / 2);
-        let live = entries.iter().filter(|(_, chain)| is_live(chain)).count();
-        found.live -= live;
-        self.blocks.insert(block + 1, Block { entries, live });
+    fn insert_block(&mut self, at: usize, block: Block) {
+        self.firsts.insert(at, block.keys[0].clone());
+        self.first_heads.insert(&self.firsts, at);
+        self.blocks.insert(at, block);
     }
 
-    /// After a removal: drops an empty block, joins a small one with its neighbour.
-    fn tidy(&mut self, block: usize) {
-        let length = self.blocks[block].entries.len();
+    fn remove_block(&mut self, at: usize) -> Block {
+        self.firsts.remove(at);
+        self.first_heads.remove(at);
+        self.blocks.remove(at)
+    }
+
+    /// The first key of a block has changed.
+    fn note_first(&mut self, block: usize) {
+        self.firsts.remove(block);
+        self.first_heads.remove(block);
+        self.firsts.insert(block, self.blocks[block].keys[0].clone());
+        self.first_heads.insert(&self.firsts, block);
+    }
+
+    /// After the removal of the key at `at`: drops an empty block, joins a small one with its neighbour.
+    fn tidy(&mut self, block: usize, at: usize) {
+        let length = self.blocks[block].keys.len();
         if length == 0 {
-            self.blocks.remove(block);
-        } else if length < BLOCK_ENTRIES_MIN
-            && let Some(next) = self.blocks.get(block + 1)
-            && next.entries.len() + length <= BLOCK_ENTRIES_MAX / 2
-        {
-            let next = self.blocks.remove(block + 1);
-            let joined = &mut self.blocks[block];
-            joined.entries.extend(next.entries);
-            joined.live += next.live;
+            self.remove_block(block);
+            return;
         }
+        if at == 0 {
+            self.note_first(block);
+        }
+        let fits = |next: &Block| next.keys.len() + length <= BLOCK_ENTRIES_MAX / 2;
+        if length < BLOCK_ENTRIES_MIN && self.blocks.get(block + 1).is_some_and(fits) {
+            let next = self.remove_block(block + 1);
+            self.blocks[block].join(next);
+        }
+    }
+}
+
+impl Block {
+    fn new(keys: Vec<Bytes>, chains: Vec<Chain>) -> Self {
+        let live = chains.iter().filter(|chain| is_live(chain)).count();
+        Self { heads: Heads::new(&keys), keys, chains, live }
+    }
+
+    /// Takes the second half off.
+    fn split(&mut self) -> Self {
+        let middle = self.keys.len() / 2;
+        let half = Self::new(self.keys.split_off(middle), self.chains.split_off(middle));
+        self.heads = Heads::new(&self.keys);
+        self.live -= half.live;
+        half
+    }
+
+    /// Adds the keys of the block after this one.
+    fn join(&mut self, next: Self) {
+        self.keys.extend(next.keys);
+        self.chains.extend(next.chains);
+        self.heads = Heads::new(&self.keys);
+        self.live += next.live;
     }
 }
 

@@ -3,7 +3,7 @@
 use super::fjall_disk::FjallDisk;
 use super::leases::Leases;
 use super::record::{
-    CHANGE_PREFIX, FACT_COMPACTED, FACT_FORMAT, FACT_PREFIX, FORMAT_VERSION, LEASE_PREFIX,
+    CHANGE_PREFIX, FACT_COMPACTED, FACT_FORMAT, FACT_PREFIX, FORMAT_VERSION, LEASE_PREFIX, Record,
     RecordError, RowKey, decode_change, decode_fact, decode_lease,
 };
 use super::state::{Loader, State};
@@ -34,56 +34,115 @@ impl Contents {
     }
 }
 
-/// Reads everything from `disk`.
+/// Reads everything from `disk`: one thread reads and verifies, another builds the working set.
 pub(super) fn load(disk: &FjallDisk) -> Result<Contents, StoreError> {
-    let mut reader = Reader::default();
-    // Facts sort before changes, so the history's beginning is known when the first change comes.
-    disk.scan(|row, record| reader.row(row, record))?;
-    if reader.format.is_none() {
-        return Err(StoreError::Corrupt { what: "the format version is missing".to_owned() });
-    }
-    let loader = reader.loader.unwrap_or_else(|| Loader::new(reader.compacted));
-    let (state, garbage) = loader.finish();
-    Ok(Contents { state, garbage, leases: reader.leases })
+    std::thread::scope(|scope| {
+        let (sender, batches) = std::sync::mpsc::sync_channel::<Batch>(BATCHES_WAITING_MAX);
+        let reading = scope.spawn(move || {
+            let mut reader = Reader { batch: Batch::default(), sender };
+            disk.scan(|row, record| reader.row(row, record))?;
+            reader.send();
+            Ok(())
+        });
+        let mut builder = Builder::default();
+        batches.into_iter().flatten().for_each(|fact| builder.add(fact));
+        match reading.join() {
+            Ok(read) => read.and_then(|()| builder.finish()),
+            Err(_) => Err(StoreError::Corrupt { what: "the engine cannot be read".to_owned() }),
+        }
+    })
 }
 
-#[derive(Debug, Default)]
+/// Records that go from the reading to the building thread at once.
+const BATCH_RECORDS: usize = 512;
+/// Batches that the reading thread may be ahead.
+const BATCHES_WAITING_MAX: usize = 16;
+
+type Batch = Vec<Found>;
+
+/// One verified record.
+enum Found {
+    Format,
+    Compacted(u64),
+    Lease(i64, u64),
+    Change(RowKey, Record),
+}
+
 struct Reader {
-    format: Option<u64>,
+    batch: Batch,
+    sender: std::sync::mpsc::SyncSender<Batch>,
+}
+
+impl Reader {
+    fn row(&mut self, row: &[u8], record: &[u8]) -> Result<(), StoreError> {
+        let found = decode(row, record).map_err(|error| StoreError::Corrupt {
+            what: format!("{} is not to be believed: {error}", name(row)),
+        })?;
+        self.batch.push(found);
+        if self.batch.len() >= BATCH_RECORDS {
+            self.send();
+        }
+        Ok(())
+    }
+
+    fn send(&mut self) {
+        // The other side goes away only when it panics, which ends the load by itself.
+        let _gone = self.sender.send(std::mem::take(&mut self.batch));
+    }
+}
+
+fn decode(row: &[u8], record: &[u8]) -> Result<Found, RecordError> {
+    match row.first() {
+        Some(&CHANGE_PREFIX) => {
+            let row = RowKey::decode(row).ok_or(RecordError::Length)?;
+            Ok(Found::Change(row, decode_change(row, record)?))
+        }
+        Some(&LEASE_PREFIX) => {
+            decode_lease(row, record).map(|(id, ttl_seconds)| Found::Lease(id, ttl_seconds))
+        }
+        Some(&FACT_PREFIX) if row == FACT_COMPACTED => {
+            decode_fact(row, record).map(Found::Compacted)
+        }
+        Some(&FACT_PREFIX) if row == FACT_FORMAT => {
+            let format = decode_fact(row, record)?;
+            if format != u64::from(FORMAT_VERSION) {
+                return Err(RecordError::Version(u8::try_from(format).unwrap_or(u8::MAX)));
+            }
+            Ok(Found::Format)
+        }
+        prefix => Err(RecordError::Kind(prefix.copied().unwrap_or_default())),
+    }
+}
+
+/// Facts sort before changes, so the history's beginning is known when the first change comes.
+#[derive(Default)]
+struct Builder {
+    has_format: bool,
     compacted: u64,
     leases: Vec<(i64, u64)>,
     loader: Option<Loader>,
 }
 
-impl Reader {
-    fn row(&mut self, row: &[u8], record: &[u8]) -> Result<(), StoreError> {
-        self.take(row, record).map_err(|error| StoreError::Corrupt {
-            what: format!("{} is not to be believed: {error}", name(row)),
-        })
-    }
-
-    fn take(&mut self, row: &[u8], record: &[u8]) -> Result<(), RecordError> {
-        match row.first() {
-            Some(&CHANGE_PREFIX) => {
-                let row = RowKey::decode(row).ok_or(RecordError::Length)?;
-                let change = decode_change(row, record)?;
+impl Builder {
+    fn add(&mut self, found: Found) {
+        match found {
+            Found::Format => self.has_format = true,
+            Found::Compacted(revision) => self.compacted = revision,
+            Found::Lease(id, ttl_seconds) => self.leases.push((id, ttl_seconds)),
+            Found::Change(row, change) => {
                 let compacted = self.compacted;
                 self.loader.get_or_insert_with(|| Loader::new(compacted)).add(row, change);
             }
-            Some(&LEASE_PREFIX) => self.leases.push(decode_lease(row, record)?),
-            Some(&FACT_PREFIX) if row == FACT_COMPACTED => {
-                self.compacted = decode_fact(row, record)?;
-            }
-            Some(&FACT_PREFIX) if row == FACT_FORMAT => {
-                let format = decode_fact(row, record)?;
-                if format != u64::from(FORMAT_VERSION) {
-                    return Err(RecordError::Version(u8::try_from(format).unwrap_or(u8::MAX)));
-                }
-                self.format = Some(format);
-            }
-            prefix => return Err(RecordError::Kind(prefix.copied().unwrap_or_default())),
         }
-        Ok(())
+    }
+
+    fn finish(self) -> Result<Contents, StoreError> {
+        if !self.has_format {
+            return Err(StoreError::Corrupt { what: "the format version is missing".to_owned() });
+        }
+        let loader = self.loader.unwrap_or_else(|| Loader::new(self.compacted));
+        let (state, garbage) = loader.finish();
+        Ok(Contents { state, garbage, leases: self.leases })
     }
 }
 
