@@ -31,9 +31,10 @@ impl Attributes {
         let id = |id: u64| u32::try_from(id).map_err(|_| io::Error::other("id out of range"));
         let mut attributes = Self {
             mode: header.mode()? & 0o7777,
-            uid: id(header.uid()?)?,
-            gid: id(header.gid()?)?,
-            seconds: i64::try_from(header.mtime()?).unwrap_or(0),
+            // Writers leave fields blank that a later extension fills, or that mean 0.
+            uid: id(header.uid().unwrap_or(0))?,
+            gid: id(header.gid().unwrap_or(0))?,
+            seconds: header.mtime().ok().and_then(|time| i64::try_from(time).ok()).unwrap_or(0),
             ..Self::default()
         };
         attributes.read_extensions(entry)?;
