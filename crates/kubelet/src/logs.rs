@@ -1,0 +1,4 @@
+//! Logs of containers: their lines, reading and following them, and keeping them small.
+
+pub(crate) mod format;
+pub(crate) mod rotation;

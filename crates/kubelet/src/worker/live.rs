@@ -1,0 +1,327 @@
+//! A pod that is to run: admission, deadline, and carrying out the plan.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use client::EventKind;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use podlife::actions::{PodActions, compute_pod_actions};
+use podlife::admit::{NodeState, admit};
+use podlife::container::{SandboxParts, sandbox_config};
+use podlife::env::Referenced;
+use podlife::status::Verdict;
+use podlife::{cgroup, dns, grace, hostname, pod, qos, resources};
+
+use super::{Next, Stage, Worker};
+use crate::references;
+use crate::volumes::{self, Context};
+
+impl Worker {
+    /// Turns to stopping when the pod is to end.
+    pub(super) fn decide_end(&mut self) {
+        let outside = self.signals.verdict.lock().take();
+        if let Some(verdict) = outside {
+            self.verdict = Some(verdict);
+        }
+        let deleting = self.pod.metadata.deletion_timestamp.is_some();
+        if self.gone || deleting || pod::is_finished(&self.pod) || self.verdict.is_some() {
+            self.begin_stopping();
+            return;
+        }
+        if self.deadline().is_some_and(|deadline| deadline <= self.now()) {
+            let message = "Pod was active on the node longer than the specified deadline";
+            let reason = "DeadlineExceeded";
+            self.shared.events.pod(&self.pod, EventKind::Normal, reason, message.to_owned());
+            self.verdict =
+                Some(Verdict { reason: reason.to_owned(), message: message.to_owned() });
+            self.begin_stopping();
+        }
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        let started = self.signals.status.lock().start_time.clone()?;
+        grace::active_deadline(&self.pod, started.0)
+    }
+
+    pub(super) async fn sync_live(&mut self) -> Next {
+        if !self.admitted && !self.admit() {
+            self.begin_stopping();
+            return self.sync_stopping().await;
+        }
+        let deadline = self.deadline();
+        let next = self.carry_out().await;
+        if self.stage == Stage::Stopping {
+            return self.sync_stopping().await;
+        }
+        next.sooner(deadline).sooner(self.volumes.refresh_at)
+    }
+
+    fn admit(&mut self) -> bool {
+        // What runs already was admitted by the kubelet before this one.
+        if self.observed.is_empty() {
+            let readiness = self.shared.readiness.load();
+            let state = NodeState {
+                node: readiness.node.clone(),
+                allocatable: readiness.allocatable.clone(),
+            };
+            let others = self.other_pods();
+            if let Err(verdict) = admit(&self.pod, &state, others.iter().map(Arc::as_ref)) {
+                let message = verdict.message.trim_start_matches("Pod was rejected: ").to_owned();
+                self.shared.events.pod(&self.pod, EventKind::Warning, &verdict.reason, message);
+                self.verdict = Some(verdict);
+                return false;
+            }
+        }
+        self.admitted = true;
+        true
+    }
+
+    /// The pods that were here before this one and still take something.
+    fn other_pods(&self) -> Vec<Arc<Pod>> {
+        let own = (self.pod.metadata.creation_timestamp.clone(), self.signals.uid.clone());
+        let before = |pod: &Pod| {
+            (pod.metadata.creation_timestamp.clone(), pod::uid(pod).to_owned()) < own
+                || self.runs_already(pod)
+        };
+        let all = self.shared.pods.list().into_iter();
+        all.filter(|it| pod::uid(it) != self.signals.uid && !pod::is_finished(it) && before(it))
+            .collect()
+    }
+
+    fn runs_already(&self, pod: &Pod) -> bool {
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        phase == Some("Running")
+    }
+
+    fn plan(&self) -> PodActions {
+        let probes = self.signals.probes.lock();
+        compute_pod_actions(&self.pod, &self.observed, &probes, &self.shared.place.node)
+    }
+
+    async fn carry_out(&mut self) -> Next {
+        self.finish_hooks();
+        let mut actions = self.plan();
+        self.publish(false);
+        if actions.kill_pod && !actions.create_sandbox {
+            self.begin_stopping();
+            return Next::Wake;
+        }
+        if actions.kill_pod && !self.observed.is_empty() && self.observed.is_running() {
+            return self.replace_sandbox().await;
+        }
+        if actions.kill_pod && !self.observed.is_empty() {
+            self.stop_sandboxes().await;
+            self.hooks.clear();
+            let message = "Pod sandbox changed, it will be killed and re-created.".to_owned();
+            self.shared.events.pod(&self.pod, EventKind::Normal, "SandboxChanged", message);
+        }
+        for kill in &actions.kill {
+            self.begin_kill_for(kill);
+        }
+        for update in &actions.update {
+            self.resize(&update.id, &update.name, &update.resources).await;
+        }
+        let referenced = match self.prepare().await {
+            Ok(referenced) => referenced,
+            Err(next) => return next,
+        };
+        if actions.create_sandbox {
+            if let Err(next) = self.create_sandbox(actions.attempt).await {
+                return next;
+            }
+            actions = self.plan();
+            self.refresh_downward(&referenced).await;
+        }
+        let retry = self.start_all(&actions, &referenced).await;
+        self.failures = 0;
+        self.finish_sync().await;
+        retry.map_or(Next::Wake, Next::At)
+    }
+
+    /// Looks once more after acting, reports, and follows the probes.
+    async fn finish_sync(&mut self) {
+        if let Err(error) = self.observe().await {
+            tracing::warn!(pod = %pod::described(&self.pod), %error, "cannot look at a pod");
+            self.signals.wake.notify_one();
+            return;
+        }
+        self.follow_probes(false);
+        self.publish(true);
+        self.collect_garbage().await;
+    }
+
+    /// Stops what runs in the old sandbox; the new one follows when that has ended.
+    async fn replace_sandbox(&mut self) -> Next {
+        if self.observed.running().next().is_some() {
+            let all: Vec<(String, String)> = self
+                .observed
+                .running()
+                .map(|container| (container.id.clone(), container.metadata.name.clone()))
+                .collect();
+            let grace = grace::of_pod(&self.pod);
+            for (id, name) in all {
+                self.begin_kill(&id, &name, grace, None);
+            }
+            return Next::Wake;
+        }
+        self.stop_sandboxes().await;
+        if let Err(error) = self.observe().await {
+            tracing::warn!(pod = %pod::described(&self.pod), %error, "cannot look at a pod");
+        }
+        if self.observed.is_running() {
+            return Next::At(self.after_failure());
+        }
+        self.signals.wake.notify_one();
+        Next::Wake
+    }
+
+    async fn resize(&mut self, id: &str, name: &str, limits: &cri::LinuxContainerResources) {
+        if let Err(error) = self.shared.runtime.update_container_resources(id, limits).await {
+            let message = format!("Error resizing container {name}: {}", error.rpc_text());
+            self.shared.events.pod(&self.pod, EventKind::Warning, "ResizeError", message);
+        }
+        self.limit_group();
+    }
+
+    /// Everything a container needs before any of the pod may start: readiness of the node, references,
+    /// the pod's group and its volumes.
+    async fn prepare(&mut self) -> Result<Arc<Referenced>, Next> {
+        let readiness = self.shared.readiness.load_full();
+        if !pod::host_network(&self.pod) && !readiness.network.is_empty() {
+            let message = format!("network is not ready: {}", readiness.network);
+            self.shared.events.pod(&self.pod, EventKind::Warning, "NetworkNotReady", message);
+            return Err(Next::Wake);
+        }
+        let needed = references::of_pod(&self.pod);
+        let uid = &self.signals.uid;
+        self.shared.references.set(&self.signals.namespace, uid, &needed);
+        let fetched = self.shared.references.fetch(&self.signals.namespace, &needed).await;
+        let referenced = match fetched {
+            Ok(referenced) => Arc::new(referenced),
+            Err(error) => return Err(self.failed_mount(&error.to_string())),
+        };
+        if self.observed.is_empty() {
+            self.limit_group();
+        }
+        self.set_up_volumes(&referenced).await?;
+        Ok(referenced)
+    }
+
+    /// Makes the pod's group and limits it.
+    fn limit_group(&self) {
+        let Some(cgroups) = &self.shared.cgroups else { return };
+        let path =
+            cgroup::of_pod(&self.shared.config.cgroup_prefix, qos::class(&self.pod), &self.signals.uid);
+        let limits = crate::cgroups::limits(&resources::of_pod(&self.pod));
+        let done = cgroups.group(&path).and_then(|group| {
+            group.create()?;
+            group.set(&limits)
+        });
+        if let Err(error) = done {
+            let message = format!("unable to ensure pod container exists: {}", cri::error::chain(&error));
+            let reason = "FailedCreatePodContainer";
+            self.shared.events.pod(&self.pod, EventKind::Warning, reason, message);
+        }
+    }
+
+    async fn set_up_volumes(&mut self, referenced: &Referenced) -> Result<(), Next> {
+        let ips = self.observed.ips();
+        let readiness = self.shared.readiness.load_full();
+        let context = Context {
+            config: &self.shared.config,
+            client: &self.shared.client,
+            tokens: &self.shared.tokens,
+            pod: &self.pod,
+            referenced,
+            host_ips: &self.shared.host_ips,
+            pod_ips: &ips,
+            allocatable: &readiness.allocatable,
+        };
+        match volumes::set_up(&context).await {
+            Ok(set) => {
+                self.volumes = set;
+                self.volumes_written = true;
+                Ok(())
+            }
+            Err(failed) => {
+                let mut next = Next::Wake;
+                for volumes::Failed { volume, error } in failed {
+                    let message =
+                        format!("MountVolume.SetUp failed for volume \"{volume}\" : {error}");
+                    next = self.failed_mount(&message);
+                }
+                Err(next)
+            }
+        }
+    }
+
+    fn failed_mount(&mut self, message: &str) -> Next {
+        self.shared.events.pod(&self.pod, EventKind::Warning, "FailedMount", message.to_owned());
+        Next::At(self.after_failure())
+    }
+
+    /// Volumes that show the pod's address are written again once it has one.
+    async fn refresh_downward(&mut self, referenced: &Referenced) {
+        let shows_itself = pod::spec(&self.pod).volumes.iter().flatten().any(|volume| {
+            volume.downward_api.is_some()
+                || volume.projected.iter().flat_map(|it| it.sources.iter().flatten()).any(|it| {
+                    it.downward_api.is_some()
+                })
+        });
+        if shows_itself && self.set_up_volumes(referenced).await.is_err() {
+            self.signals.wake.notify_one();
+        }
+    }
+
+    async fn create_sandbox(&mut self, attempt: u32) -> Result<(), Next> {
+        let dns_facts = self.shared.dns_facts();
+        let name = match hostname::of(&self.pod, &dns_facts.cluster_domain) {
+            Ok(name) => name,
+            Err(error) => return Err(self.failed_sandbox(&error.to_string())),
+        };
+        let parts = SandboxParts {
+            attempt,
+            hostname: name.kernel,
+            dns: dns::config(&self.pod, &dns_facts),
+        };
+        let config = sandbox_config(&self.pod, &parts, &self.shared.place);
+        if let Err(error) = std::fs::create_dir_all(&config.log_directory) {
+            let message = format!("cannot create {}: {error}", config.log_directory);
+            return Err(self.failed_sandbox(&message));
+        }
+        let handler = pod::spec(&self.pod).runtime_class_name.clone();
+        let handler = match self.runtime_handler(handler.as_deref()).await {
+            Ok(handler) => handler,
+            Err(message) => return Err(self.failed_sandbox(&message)),
+        };
+        match self.shared.runtime.run_pod_sandbox(&config, &handler).await {
+            Ok(_) => {}
+            Err(error) => return Err(self.failed_sandbox(&error.rpc_text())),
+        }
+        if let Err(error) = self.observe().await {
+            return Err(self.failed_sandbox(&error.rpc_text()));
+        }
+        Ok(())
+    }
+
+    async fn runtime_handler(&self, class: Option<&str>) -> Result<String, String> {
+        use k8s_openapi::api::node::v1::RuntimeClass;
+        let Some(class) = class.filter(|class| !class.is_empty()) else { return Ok(String::new()) };
+        match self.shared.client.all::<RuntimeClass>().get_opt(class).await {
+            Ok(Some(found)) => Ok(found.handler),
+            Ok(None) => Err(format!(
+                "failed to get sandbox runtime: runtimeclass.node.k8s.io \"{class}\" not found"
+            )),
+            Err(error) => Err(format!("failed to get sandbox runtime: {error}")),
+        }
+    }
+
+    fn failed_sandbox(&mut self, message: &str) -> Next {
+        let message = format!("Failed to create pod sandbox: {message}");
+        self.shared.events.pod(&self.pod, EventKind::Warning, "FailedCreatePodSandBox", message);
+        let at = self.after_failure();
+        // A network that is not there yet comes with an event; a pause is only for the rest.
+        Next::At(at.max(self.after(Duration::from_millis(500))))
+    }
+}
