@@ -2,7 +2,7 @@
 //!
 //! Connection and leader election settings belong to whoever starts the scheduler and are skipped here.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use scheduling::{Profile, ProfileError, config::ProfileConfig};
 use serde::Deserialize;
@@ -32,10 +32,10 @@ pub enum ConfigError {
     Unsupported(&'static str),
 }
 
-/// A checked configuration.
-#[derive(Debug)]
+/// A checked configuration; cheap to clone.
+#[derive(Clone, Debug)]
 pub struct Config {
-    pub(crate) profiles: Vec<Profile>,
+    pub(crate) profiles: Vec<Arc<Profile>>,
     pub(crate) backoff_min: Duration,
     pub(crate) backoff_max: Duration,
 }
@@ -44,7 +44,7 @@ impl Default for Config {
     /// One profile, `default-scheduler`.
     fn default() -> Self {
         Self {
-            profiles: vec![Profile::default()],
+            profiles: vec![Arc::new(Profile::default())],
             backoff_min: BACKOFF_MIN,
             backoff_max: BACKOFF_MAX,
         }
@@ -72,7 +72,7 @@ impl Config {
         if configs.is_empty() {
             configs.push(ProfileConfig::default());
         }
-        let mut profiles: Vec<Profile> = Vec::new();
+        let mut profiles: Vec<Arc<Profile>> = Vec::new();
         for mut config in configs {
             if config.percentage_of_nodes_to_score.is_none() {
                 config.percentage_of_nodes_to_score = file.percentage_of_nodes_to_score;
@@ -82,7 +82,8 @@ impl Config {
                 return Err(ConfigError::Twice(name));
             }
             let profile = Profile::new(&config);
-            profiles.push(profile.map_err(|source| ConfigError::Profile { name, source })?);
+            let profile = profile.map_err(|source| ConfigError::Profile { name, source })?;
+            profiles.push(Arc::new(profile));
         }
         let seconds = |seconds: Option<u64>, default| seconds.map_or(default, Duration::from_secs);
         let backoff_min = seconds(file.pod_initial_backoff_seconds, BACKOFF_MIN);

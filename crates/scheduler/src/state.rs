@@ -67,7 +67,7 @@ struct Assumed {
 pub(crate) struct State {
     pub(crate) snapshot: Snapshot,
     queue: Queue,
-    profiles: HashMap<String, Profile>,
+    profiles: HashMap<String, Arc<Profile>>,
     cursor: Cursor,
     /// Pods by namespace and name, as last seen.
     known: HashMap<(Box<str>, Box<str>), Arc<PodInfo>>,

@@ -38,13 +38,13 @@ pub struct NodeInfo {
     /// The pods on it, bound or assumed.
     pub pods: Vec<Arc<PodInfo>>,
     /// Image name to size in bytes.
-    pub images: HashMap<Arc<str>, i64>,
+    pub images: Arc<HashMap<Arc<str>, i64>>,
     /// Number of pods with host ports, so that most nodes are passed in no time.
     pub(crate) pods_with_ports: usize,
     /// Number of taints of effect PreferNoSchedule.
     pub(crate) taints_soft: usize,
     /// The message for each taint, made once.
-    pub(crate) taint_messages: Vec<Arc<str>>,
+    pub(crate) taint_messages: Arc<[Arc<str>]>,
 }
 
 impl NodeInfo {
@@ -56,10 +56,10 @@ impl NodeInfo {
             requested: Resources::default(),
             requested_scored: Resources::default(),
             pods: Vec::new(),
-            images: HashMap::new(),
+            images: Arc::default(),
             pods_with_ports: 0,
             taints_soft: 0,
-            taint_messages: Vec::new(),
+            taint_messages: Arc::default(),
         };
         info.set_node(node);
         info
@@ -122,11 +122,11 @@ impl NodeInfo {
     }
 }
 
-fn images(node: &Node) -> HashMap<Arc<str>, i64> {
+fn images(node: &Node) -> Arc<HashMap<Arc<str>, i64>> {
     let list = node.status.iter().flat_map(|status| status.images.iter().flatten());
     let named = list.flat_map(|image| {
         let size = image.size_bytes.unwrap_or_default();
         image.names.iter().flatten().map(move |name| (Arc::from(name.as_str()), size))
     });
-    named.collect()
+    Arc::new(named.collect())
 }

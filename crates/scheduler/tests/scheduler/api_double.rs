@@ -21,6 +21,8 @@ struct Stored {
     watchers: Vec<(String, mpsc::Sender<Update>)>,
     revision: u64,
     log: Vec<String>,
+    /// The node of each bound pod.
+    bound: BTreeMap<String, String>,
     /// Bindings that are still to be refused, and how.
     refusals: Vec<(u16, String)>,
 }
@@ -82,13 +84,7 @@ impl Api {
 
     /// The node of each bound pod.
     pub(crate) fn bound(&self) -> BTreeMap<String, String> {
-        let stored = self.stored.lock();
-        let pods = stored.objects.iter().filter(|((plural, ..), _)| plural == "pods");
-        pods.filter_map(|((.., name), pod)| {
-            let value = pod.to_value();
-            Some((name.clone(), value["spec"]["nodeName"].as_str()?.to_owned()))
-        })
-        .collect()
+        self.stored.lock().bound.clone()
     }
 
     pub(crate) fn log(&self) -> Vec<String> {
@@ -104,6 +100,9 @@ impl Api {
         let key = (plural.to_owned(), namespace.to_owned(), name.to_owned());
         let mut stored = self.stored.lock();
         if let Some(object) = stored.objects.remove(&key) {
+            if plural == "pods" {
+                stored.bound.remove(name);
+            }
             stored.tell(plural, &Update::Deleted(object));
         }
         drop(stored);
@@ -135,6 +134,11 @@ impl Api {
         let text = |field: &str| value["metadata"][field].as_str().unwrap_or_default().to_owned();
         let key = (plural.to_owned(), text("namespace"), text("name"));
         let object = Arc::new(Object::new(&value, object::encode(&value), Vec::new(), revision));
+        if plural == "pods"
+            && let Some(node) = value["spec"]["nodeName"].as_str()
+        {
+            stored.bound.insert(key.2.clone(), node.to_owned());
+        }
         stored.objects.insert(key, Arc::clone(&object));
         stored.tell(plural, &Update::Applied(object));
         drop(stored);
