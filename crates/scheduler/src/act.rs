@@ -39,6 +39,22 @@ enum BindError {
     Volumes(String),
 }
 
+/// Takes a placement back whose task ended without an answer, by a panic or with the scheduler.
+struct Unanswered<'a> {
+    actor: &'a Actor,
+    uid: Option<Arc<str>>,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        let Some(uid) = self.uid.take() else { return };
+        let outcome = Outcome::BindFailed(uid, "the binding ended without an answer".to_owned());
+        if self.actor.outcomes.try_send(outcome).is_err() {
+            tracing::debug!("nobody hears of a binding without an answer");
+        }
+    }
+}
+
 /// A victim could not be removed; the log says why.
 #[derive(Debug, thiserror::Error)]
 #[error("a victim could not be removed")]
@@ -49,12 +65,15 @@ impl Actor {
     pub(crate) async fn carry_out(self, task: Task, permit: OwnedSemaphorePermit) {
         match task {
             Task::Bind { pod, node, plan } => {
+                let mut unanswered = Unanswered { actor: &self, uid: Some(Arc::clone(&pod.uid)) };
+                let bound = self.bind(&pod, &node, &plan, permit).await;
+                unanswered.uid = None;
                 let uid = Arc::clone(&pod.uid);
-                let outcome = match self.bind(&pod, &node, &plan, permit).await {
+                self.tell(match bound {
                     Ok(()) => Outcome::Bound(uid),
                     Err(error) => Outcome::BindFailed(uid, error.to_string()),
-                };
-                self.tell(outcome).await;
+                })
+                .await;
             }
             Task::Report { pod, reason, message, nomination } => {
                 let done = self.report(&pod, reason, &message, &nomination).await;
