@@ -7,6 +7,7 @@
 
 mod address;
 mod link;
+mod link_watch;
 mod message;
 mod namespace;
 mod route;
@@ -15,6 +16,7 @@ mod sysctl;
 
 pub use address::Address;
 pub use link::{Link, PortOptions, VethPeer};
+pub use link_watch::LinkWatch;
 pub use message::{Attribute, Message, MessageWriter, attributes, messages};
 pub use namespace::{NamespaceError, NetworkNamespace, inside_namespace};
 pub use route::Route;
@@ -22,6 +24,9 @@ pub use socket::{NetlinkError, Protocol, Socket};
 pub use sysctl::{SysctlError, set_sysctl};
 
 use std::os::fd::BorrowedFd;
+
+/// Why the kernel refused.
+pub use rustix::io::Errno;
 
 /// The route family of netlink: links, addresses and routes of one network namespace.
 #[derive(Debug)]

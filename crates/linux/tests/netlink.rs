@@ -3,9 +3,10 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use linux::netlink::{
-    Address, NetworkNamespace, PortOptions, Route, RouteSocket, VethPeer, set_sysctl,
+    Address, LinkWatch, NetworkNamespace, PortOptions, Route, RouteSocket, VethPeer, set_sysctl,
 };
 
 fn address(link: u32, text: &str) -> Address {
@@ -29,14 +30,18 @@ fn a_pair_of_namespaces_talks_over_a_bridge() {
     };
     routes.create_veth("veth0", peer, Some(bridge.index), 1400).unwrap();
     let port = routes.link("veth0").unwrap().unwrap();
-    assert_eq!((port.master, port.up, port.mtu), (Some(bridge.index), true, 1400));
+    assert_eq!((port.master, port.up, port.mtu), (Some(bridge.index), false, 1400));
     routes.set_port_options(port.index, PortOptions { hairpin: true, isolated: false }).unwrap();
     routes.set_alias(port.index, "pod default/web").unwrap();
     assert_eq!(routes.link("veth0").unwrap().unwrap().alias.as_deref(), Some("pod default/web"));
 
     let mut inside = RouteSocket::open_in(pod.as_fd()).unwrap();
     let eth0 = inside.link("eth0").unwrap().unwrap();
+    let mut watch = pod.run(|| LinkWatch::open().unwrap()).unwrap();
     inside.set_up(eth0.index).unwrap();
+    assert!(!watch.wait_until_running(eth0.index, Duration::from_millis(1)).unwrap());
+    routes.set_up(port.index).unwrap();
+    assert!(watch.wait_until_running(eth0.index, Duration::from_secs(5)).unwrap());
     let eth0 = inside.link("eth0").unwrap().unwrap();
     assert_eq!((eth0.up, eth0.hardware_address.as_slice()), (true, &[2, 0, 0, 0, 0, 9][..]));
     let loopback = inside.link("lo").unwrap().unwrap();

@@ -1,5 +1,7 @@
 //! How a node's proxy is set up.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 
 /// On which of the node's addresses node ports answer.
@@ -29,6 +31,9 @@ pub struct Config {
     pub node_port_addresses: NodePortAddresses,
     /// Node ports also answer on the loopback addresses (IPv4 only).
     pub localhost_node_ports: bool,
+    /// Cluster addresses that the node has itself and answers on, such as the name server's: Services at
+    /// them are left alone.
+    pub served_by_node: Vec<IpAddr>,
     /// Where `/healthz` answers, if it does.
     pub healthz_address: Option<std::net::SocketAddr>,
 }
@@ -44,6 +49,7 @@ impl Config {
             masquerade_bit: 14,
             node_port_addresses: NodePortAddresses::All,
             localhost_node_ports: true,
+            served_by_node: Vec::new(),
             healthz_address: None,
         }
     }

@@ -1,5 +1,6 @@
 //! The loop: waits for changes, has them decided on, applies them.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ pub async fn run(
         let serving = healthz.clone().serve(address, clock.clone(), &scope).await;
         serving.map_err(|source| RunError::Healthz { address, source })?;
     }
-    let inputs = Inputs::start(&client, config.node_name);
+    let inputs = Inputs::start(&client, config.node_name, config.served_by_node);
     let (ports, tables) = ([proxy.port()], proxy.tables());
     let driver = Driver {
         proxy: Arc::new(Mutex::new(proxy)),
@@ -77,13 +78,14 @@ struct Inputs {
     slices: Informer<EndpointSlice>,
     nodes: Informer<Node>,
     node: NodeInfo,
+    served_by_node: Vec<IpAddr>,
 }
 
 impl Inputs {
-    fn start(client: &Client, node_name: String) -> Self {
+    fn start(client: &Client, node_name: String, served_by_node: Vec<IpAddr>) -> Self {
         let node = NodeInfo { name: node_name.clone(), ..NodeInfo::default() };
         let (services, slices, nodes) = (client.informer(), client.informer(), client.informer());
-        Self { node_name, services, slices, nodes, node }
+        Self { node_name, services, slices, nodes, node, served_by_node }
     }
 
     async fn synced(&self) {
@@ -104,7 +106,12 @@ impl Inputs {
 
     fn decide(&self) -> Plan {
         let (services, slices) = (self.services.list(), self.slices.list());
-        decide(services.iter().map(|s| &**s), slices.iter().map(|s| &**s), &self.node)
+        let mut plan =
+            decide(services.iter().map(|s| &**s), slices.iter().map(|s| &**s), &self.node);
+        for address in &self.served_by_node {
+            plan.leave_alone(*address);
+        }
+        plan
     }
 }
 

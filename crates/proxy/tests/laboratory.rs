@@ -97,7 +97,7 @@ impl Laboratory {
         let name = format!("veth{number}");
         let peer = VethPeer { name: "eth0", namespace: pod.as_fd(), hardware_address: None };
         routes.create_veth(&name, peer, Some(bridge), 1500).unwrap();
-        let port = routes.link(&name).unwrap().unwrap().index;
+        let port = up(routes, &name);
         routes.set_port_options(port, PortOptions { hairpin: true, isolated: false }).unwrap();
         let mut inside = RouteSocket::open_in(pod.as_fd()).unwrap();
         up(&mut inside, "lo");
@@ -117,7 +117,7 @@ impl Laboratory {
         let peer =
             VethPeer { name: "eth0", namespace: self.outside.as_fd(), hardware_address: None };
         routes.create_veth("out0", peer, None, 1500).unwrap();
-        let out = routes.link("out0").unwrap().unwrap().index;
+        let out = up(routes, "out0");
         address(routes, out, "192.168.1.10/24");
         let mut outside = RouteSocket::open_in(self.outside.as_fd()).unwrap();
         let eth0 = up(&mut outside, "eth0");

@@ -129,8 +129,8 @@ impl RouteSocket {
         })
     }
 
-    /// Makes a veth pair in one step: this end a port of `master` (when given) and up, the other end in
-    /// its namespace and still down.
+    /// Makes a veth pair in one step: this end a port of `master` (when given), the other end in its
+    /// namespace, both down.
     pub fn create_veth(
         &mut self,
         name: &str,
@@ -139,7 +139,7 @@ impl RouteSocket {
         mtu: u32,
     ) -> Result<(), NetlinkError> {
         self.socket.request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, |writer| {
-            link_header(writer, AF_UNSPEC, 0, IFF_UP, IFF_UP);
+            link_header(writer, AF_UNSPEC, 0, 0, 0);
             writer.put_text(IFLA_IFNAME, name);
             writer.put_u32(IFLA_MTU, mtu);
             if let Some(master) = master {
@@ -215,7 +215,6 @@ impl RouteSocket {
 }
 
 fn write_peer(writer: &mut MessageWriter, peer: VethPeer<'_>, mtu: u32) {
-    // It cannot be born up: the kernel configures it before it has its other end.
     link_header(writer, AF_UNSPEC, 0, 0, 0);
     writer.put_text(IFLA_IFNAME, peer.name);
     writer.put_u32(IFLA_MTU, mtu);

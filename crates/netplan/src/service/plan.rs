@@ -146,3 +146,12 @@ pub struct Plan {
     /// By node port.
     pub health_checks: BTreeMap<u16, HealthCheck>,
 }
+
+impl Plan {
+    /// Takes everything that is planned for `address` out: somebody else answers there.
+    pub fn leave_alone(&mut self, address: IpAddr) {
+        let family = if address.is_ipv4() { &mut self.ipv4 } else { &mut self.ipv6 };
+        family.cluster_ips.remove(&address);
+        family.front_ends.retain(|front_end, _| front_end.address != Some(address));
+    }
+}

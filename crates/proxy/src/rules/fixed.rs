@@ -197,6 +197,10 @@ impl Fixed<'_> {
         self.rule("refused", [layout.load_key(false), refused()].concat());
         let local = is_local(FibResult::DestinationType);
         self.rule("refused", [local, layout.load_key(true), refused()].concat());
+        // An address that the node has itself, such as the name server's, is served like any other.
+        let own =
+            [is_local(FibResult::DestinationType), vec![Expression::Verdict(Verdict::Return)]];
+        self.rule("refused", own.concat());
         let other_port = vec![layout.destination(KEY), in_set("cluster-ips"), goto("reject")];
         self.rule("refused", other_port);
         if let Some(cidr) = layout.service_cidr {
