@@ -1,6 +1,5 @@
 //! Request bodies: reading them within bounds, and decoding them by type and kind.
 
-use api::resource::Resource;
 use api::status::Status;
 use bytes::Bytes;
 use codec::{DecodeError, MediaType, Mode, TypeMeta};
@@ -30,11 +29,6 @@ fn read_failure(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Stat
     Status::bad_request(format!("cannot read the request body: {error}"))
 }
 
-/// The schema of a row's kind; unknown kinds have one that admits everything.
-pub fn schema_of(resource: &Resource) -> Schema {
-    schema_for(&resource.group, &resource.version, &resource.kind)
-}
-
 /// The schema of a kind.
 pub fn schema_for(group: &str, version: &str, kind: &str) -> Schema {
     schema::for_kind(group, version, kind).unwrap_or_else(Schema::any)
@@ -60,11 +54,22 @@ pub fn decode(call: &Call, body: &Body, schema: &Schema, validation: &str) -> Re
             return codec::protobuf::decode(&body.bytes, &fallback).map_err(|error| refuse(&error));
         }
     };
-    let decoded = decoded.map_err(|error| refuse(&error))?;
+    let decoded = decoded.map_err(|error| refuse_object(call, &error))?;
     for warning in decoded.warnings {
         call.warn(warning);
     }
     Ok(decoded.value)
+}
+
+/// Upstream names the kind that a body was taken for.
+fn refuse_object(call: &Call, error: &DecodeError) -> Status {
+    let (kind, version) = (&call.resource.kind, &call.resource.version);
+    match error {
+        DecodeError::TooLarge => refuse(error),
+        other => Status::bad_request(format!(
+            "{kind} in version \"{version}\" cannot be handled as a {kind}: {other}"
+        )),
+    }
 }
 
 /// Decodes a body that has no schema of the table's, such as `DeleteOptions`; an empty one is null.

@@ -123,7 +123,7 @@ impl Server {
             "create" => {
                 let body = read_body(call, request).await?;
                 let options = call.write_options()?;
-                let schema = body::schema_of(&call.resource);
+                let schema = self.registry.table().schema(&call.resource);
                 let object = body::decode(call, &body, &schema, &options.field_validation)?;
                 let written = self.create(call, object, &options).await?;
                 self.show(call, &written)
@@ -157,7 +157,7 @@ impl Server {
     ) -> Result<Answer, Status> {
         let body = read_body(call, request).await?;
         let options = call.write_options()?;
-        let schema = body::schema_of(&call.resource);
+        let schema = self.registry.table().schema(&call.resource);
         let object = body::decode(call, &body, &schema, &options.field_validation)?;
         if part == Part::Main && call.resource.create_on_update {
             self.fresh().await?;

@@ -89,7 +89,7 @@ async fn write(
 ) -> Result<Written, Status> {
     let options = call.write_options()?;
     let patch = Patch::read(body)?;
-    let schema = body::schema_of(&call.resource);
+    let schema = server.registry.table().schema(&call.resource);
     if matches!(patch, Patch::Strategic(_)) && schema.definition_name().is_none() {
         return Err(Status::unsupported_media_type(
             "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",

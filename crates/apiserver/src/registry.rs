@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use api::resource::Resource;
 use arc_swap::ArcSwap;
+use schema::Schema;
 
 /// Group, version and plural.
 type Key = (String, String, String);
@@ -12,19 +13,36 @@ type Key = (String, String, String);
 /// An immutable table with its indexes.
 #[derive(Debug, Default)]
 pub struct Table {
+    /// Counts the changes of the table.
+    pub generation: u64,
     /// In the order of discovery.
     pub rows: Vec<Arc<Resource>>,
     by_path: HashMap<Key, Arc<Resource>>,
     /// The row in storage form, by group and plural of the store.
     by_place: HashMap<(String, String), Arc<Resource>>,
+    /// Schemas of custom resources, by path.
+    schemas: HashMap<Key, Schema>,
+}
+
+/// A row that a definition adds, with its schema.
+#[derive(Clone, Debug)]
+pub struct CustomRow {
+    /// The row.
+    pub row: Arc<Resource>,
+    /// Its objects' schema.
+    pub schema: Schema,
+}
+
+fn key_of(row: &Resource) -> Key {
+    (row.group.to_string(), row.version.to_string(), row.plural.to_string())
 }
 
 impl Table {
-    fn new(rows: Vec<Arc<Resource>>) -> Self {
-        let mut table = Self::default();
+    fn new(generation: u64, rows: Vec<Arc<Resource>>, custom: &[CustomRow]) -> Self {
+        let mut table = Self { generation, ..Self::default() };
+        table.schemas = custom.iter().map(|c| (key_of(&c.row), c.schema.clone())).collect();
         for row in &rows {
-            let key = (row.group.to_string(), row.version.to_string(), row.plural.to_string());
-            table.by_path.insert(key, Arc::clone(row));
+            table.by_path.insert(key_of(row), Arc::clone(row));
             let place = (row.storage_group.to_string(), row.storage_plural.to_string());
             if row.is_storage_form() {
                 table.by_place.insert(place, Arc::clone(row));
@@ -34,6 +52,17 @@ impl Table {
         }
         table.rows = rows;
         table
+    }
+
+    /// The schema of a custom resource's row.
+    pub fn custom_schema(&self, row: &Resource) -> Option<Schema> {
+        self.schemas.get(&key_of(row)).cloned()
+    }
+
+    /// The schema of a row's objects; a kind that has none admits everything.
+    pub fn schema(&self, row: &Resource) -> Schema {
+        let built_in = || schema::for_kind(&row.group, &row.version, &row.kind);
+        self.custom_schema(row).or_else(built_in).unwrap_or_else(Schema::any)
     }
 
     /// The row for a path.
@@ -78,13 +107,13 @@ impl Table {
 #[derive(Debug)]
 pub struct Registry {
     table: ArcSwap<Table>,
-    custom: parking_lot::Mutex<BTreeMap<String, Vec<Arc<Resource>>>>,
+    custom: parking_lot::Mutex<BTreeMap<String, Vec<CustomRow>>>,
 }
 
 impl Default for Registry {
     fn default() -> Self {
         Self {
-            table: ArcSwap::from_pointee(Table::new(api::kinds::all().to_vec())),
+            table: ArcSwap::from_pointee(Table::new(1, api::kinds::all().to_vec(), &[])),
             custom: parking_lot::Mutex::default(),
         }
     }
@@ -97,15 +126,17 @@ impl Registry {
     }
 
     /// Sets (or, with no rows, removes) what the definition `name` adds.
-    pub fn set_custom(&self, name: &str, rows: Vec<Arc<Resource>>) {
+    pub fn set_custom(&self, name: &str, rows: Vec<CustomRow>) {
         let mut custom = self.custom.lock();
         if rows.is_empty() {
             custom.remove(name);
         } else {
             custom.insert(name.to_owned(), rows);
         }
+        let added: Vec<CustomRow> = custom.values().flatten().cloned().collect();
         let mut all = api::kinds::all().to_vec();
-        all.extend(custom.values().flatten().cloned());
-        self.table.store(Arc::new(Table::new(all)));
+        all.extend(added.iter().map(|custom| Arc::clone(&custom.row)));
+        let generation = self.table.load().generation + 1;
+        self.table.store(Arc::new(Table::new(generation, all, &added)));
     }
 }

@@ -143,9 +143,7 @@ impl Form {
                 serde_json::to_vec_pretty(value).map(Bytes::from).map_err(Status::internal)
             }
             MediaType::Json => serde_json::to_vec(value).map(Bytes::from).map_err(Status::internal),
-            MediaType::Yaml => serde_saphyr::to_string(value)
-                .map(Bytes::from)
-                .map_err(Status::internal),
+            MediaType::Yaml => Ok(codec::yaml::encode(value).into()),
             MediaType::Protobuf => codec::protobuf::encode(value)
                 .map_err(|error| Status::not_acceptable(error.to_string())),
         }

@@ -11,6 +11,7 @@ use crate::allocate::Allocators;
 use crate::authenticate::Authenticators;
 use crate::cache::Caches;
 use crate::dial::NodeDialer;
+use crate::openapi::Documents;
 use crate::policy::Policy;
 use crate::registry::Registry;
 use crate::tokens::TokenIssuer;
@@ -53,6 +54,7 @@ pub struct Server {
     pub(crate) allocators: Allocators,
     pub(crate) authenticators: Authenticators,
     pub(crate) policy: Policy,
+    pub(crate) documents: Documents,
 }
 
 impl std::fmt::Debug for Server {
@@ -89,6 +91,7 @@ impl Server {
             allocators,
             authenticators,
             policy,
+            documents: Documents::default(),
         });
         server.bootstrap().await;
         Ok(server)

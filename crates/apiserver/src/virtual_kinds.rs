@@ -27,7 +27,7 @@ pub(crate) async fn answer(server: &Arc<Server>, call: &Call, body: &Body) -> Re
         return component_status(call);
     }
     let options = call.write_options()?;
-    let schema = body::schema_of(resource);
+    let schema = server.registry.table().schema(resource);
     let mut review = body::decode(call, body, &schema, &options.field_validation)?;
     crate::metadata::check_type(resource, &mut review)?;
     match &*resource.kind {

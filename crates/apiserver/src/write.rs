@@ -63,6 +63,7 @@ impl Server {
         let mut object = std::mem::take(&mut request.object);
         resource.strategy.default(&mut object);
         resource.strategy.prepare_for_create(&mut object);
+        self.settle_form(resource, &mut object);
         let mut errors = metadata::validate(resource, &object);
         errors.extend(resource.strategy.validate(&object));
         refuse_invalid(resource, &object, &errors)?;
@@ -205,6 +206,7 @@ impl Server {
             Part::Status => resource.strategy.prepare_for_status_update(&mut new, old),
             Part::Internal => {}
         }
+        self.settle_form(resource, &mut new);
         if resource.has_generation && metadata::spec_differs(&new, old) {
             meta::set(&mut new, "generation", meta::generation(old) + 1);
         }
@@ -223,6 +225,15 @@ impl Server {
         request.object = new;
         self.admit_validating(call, &mut request).await?;
         Ok(request.object)
+    }
+
+    /// Brings a built-in object into the one form that upstream stores: no unset fields, no missing
+    /// required ones.
+    fn settle_form(&self, resource: &Resource, object: &mut Value) {
+        let schema = self.registry.table().schema(resource);
+        if let Some(definition) = schema.definition_name() {
+            codec::go_form(object, definition);
+        }
     }
 
     /// Writes an object given in the row's version; `None` when someone else was first (or, with no

@@ -1,10 +1,13 @@
 //! The program: one multi-call binary, and the story of a process from arguments to exit code.
 
 mod config;
+mod image;
 mod kubeconfig;
 mod logging;
 mod network;
+mod node;
 mod pki;
+mod reset;
 mod server;
 
 use std::ffi::OsString;
@@ -27,6 +30,10 @@ struct Arguments {
 enum Command {
     /// Run a whole cluster on this machine.
     Server(config::ServerArguments),
+    /// Import, pull, list and remove images.
+    Image(image::ImageArguments),
+    /// Stop every pod and leave no process, mount, link, rule or file behind.
+    Reset(reset::ResetArguments),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +50,8 @@ fn main() -> ExitCode {
                 ExitCode::from(EXIT_USAGE)
             }
         },
+        Command::Image(arguments) => report(image::run(arguments)),
+        Command::Reset(arguments) => report(run(reset::run(arguments))),
     }
 }
 

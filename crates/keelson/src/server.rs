@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use apiserver::dial::{DialResult, NodeDialer};
 use apiserver::{Config, Server, User};
 use clock::Clock;
 use rustls::server::WebPkiClientVerifier;
@@ -14,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::ServerConfig;
+use crate::node::{self, LocalDialer, NodeClients, NodeConfig};
 use crate::pki::{Pki, write_private};
 use crate::{kubeconfig, logging};
 
@@ -31,7 +31,15 @@ pub async fn run(config: ServerConfig) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("wait for signals")?;
     std::fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("make {}", config.data_dir.display()))?;
-    let server = start_control_plane(&config, &scope).await?;
+    let dialer = LocalDialer::default();
+    let server = start_control_plane(&config, dialer.clone(), &scope).await?;
+    start_controllers(&config, &server, &scope)?;
+    if config.agent {
+        let node = NodeConfig::of_server(&config);
+        let clients = node_clients(&server, &node.node_name, &scope);
+        say(&format!("node {} starts", node.node_name));
+        node::start(node, clients, &dialer, &scope).await?.ready().await?;
+    }
     say(&format!("ready: export KUBECONFIG={}", config.write_kubeconfig.display()));
     tokio::select! {
         _ = terminate.recv() => {}
@@ -51,6 +59,7 @@ fn say(line: &str) {
 
 async fn start_control_plane(
     config: &ServerConfig,
+    dialer: LocalDialer,
     scope: &task::Scope,
 ) -> anyhow::Result<Arc<Server>> {
     let clock = Clock::system();
@@ -72,7 +81,7 @@ async fn start_control_plane(
         client_ca_pem: pki.client.certificate_pem.clone(),
         token_issuer: Arc::clone(&pki.tokens),
         static_tokens: join_token(config),
-        dialer: Arc::new(NoNodes),
+        dialer: Arc::new(dialer),
     };
     let listen = SocketAddr::new(config.bind_address, config.https_listen_port);
     let listener = TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
@@ -88,6 +97,48 @@ async fn start_control_plane(
     }
     write_private(&config.write_kubeconfig, &text)?;
     Ok(server)
+}
+
+/// A component's own way into the API, under its own name.
+fn component(server: &Arc<Server>, user: &str, groups: &[&str], scope: &task::Scope) -> client::Client {
+    let mut groups: Vec<String> = groups.iter().map(|group| (*group).to_owned()).collect();
+    groups.push("system:authenticated".to_owned());
+    let user = User { name: user.to_owned(), groups, ..User::default() };
+    apiserver::in_process::client(server, user, scope.child())
+}
+
+fn node_clients(server: &Arc<Server>, node: &str, scope: &task::Scope) -> NodeClients {
+    let user = format!("system:node:{node}");
+    NodeClients {
+        kubelet: component(server, &user, &["system:nodes", "system:masters"], scope),
+        proxy: component(server, "system:kube-proxy", &["system:masters"], scope),
+    }
+}
+
+fn start_controllers(
+    config: &ServerConfig,
+    server: &Arc<Server>,
+    scope: &task::Scope,
+) -> anyhow::Result<()> {
+    let pki = Pki::open(&config.data_dir)?;
+    let context = controllers::Context {
+        client: component(server, "system:kube-controller-manager", &["system:masters"], scope),
+        clock: Clock::system(),
+        scope: scope.child(),
+        config: controllers::Config {
+            cluster_cidr: config.cluster_cidr,
+            node_mask: if config.cluster_cidr.addr().is_ipv4() { 24 } else { 64 },
+            root_ca_pem: pki.server.certificate_pem,
+        },
+    };
+    controllers::start(&context);
+    let client = component(server, "system:kube-scheduler", &["system:masters"], scope);
+    let scheduling = scope.child();
+    scope.spawn("scheduler", async move {
+        let (clock, random) = (Clock::system(), clock::Random::system());
+        scheduler::run(client, clock, random, scheduler::Config::default(), scheduling).await;
+    });
+    Ok(())
 }
 
 fn join_token(config: &ServerConfig) -> Vec<(String, User)> {
@@ -143,18 +194,4 @@ fn server_tls(config: &ServerConfig, pki: &Pki) -> anyhow::Result<Arc<rustls::Se
         .context("set up TLS")?;
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(tls))
-}
-
-/// For a control plane without nodes.
-#[derive(Debug)]
-struct NoNodes;
-
-impl NodeDialer for NoNodes {
-    fn dial<'a>(
-        &'a self,
-        node: &'a str,
-    ) -> std::pin::Pin<Box<dyn Future<Output = DialResult> + Send + 'a>> {
-        let error = std::io::Error::other(format!("node {node} is not connected"));
-        Box::pin(async move { Err(error) })
-    }
 }

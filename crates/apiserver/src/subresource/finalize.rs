@@ -20,7 +20,7 @@ pub(super) async fn answer(
 ) -> Result<Answer, Status> {
     let body = read_body(call, request).await?;
     let options = call.write_options()?;
-    let schema = body::schema_of(&call.resource);
+    let schema = server.registry.table().schema(&call.resource);
     let wanted = body::decode(call, &body, &schema, &options.field_validation)?;
     let written = server
         .update(call, Part::Internal, &options, |old| {

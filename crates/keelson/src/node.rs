@@ -1,0 +1,260 @@
+//! This machine's node: pod network, runtime, kubelet, service proxy.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use apiserver::dial::{DialResult, NodeDialer};
+use client::{Client, WatchScope};
+use clock::Clock;
+use cri::PodNetwork;
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1::Node;
+use kubelet::Kubelet;
+use parking_lot::RwLock;
+use podnet::BridgeNetwork;
+use runtime::Runtime;
+
+use crate::config::ServerConfig;
+
+/// What is kept only until the machine boots again.
+pub const RUN_DIR: &str = "/run/keelson";
+/// How long the node may take to become ready before the start is reported as failed.
+const READY_MAX: Duration = Duration::from_secs(120);
+
+/// What a node needs to know of its cluster.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    pub data_dir: PathBuf,
+    pub run_dir: PathBuf,
+    pub node_name: String,
+    pub node_ip: IpAddr,
+    pub kubelet_port: u16,
+    pub cluster_cidr: IpNet,
+    pub service_cidr: IpNet,
+    pub cluster_dns: IpAddr,
+    pub cluster_domain: String,
+    pub labels: Vec<(String, String)>,
+}
+
+impl NodeConfig {
+    /// The node of a server's own machine.
+    pub fn of_server(config: &ServerConfig) -> Self {
+        let mut labels = config.node_labels.clone();
+        labels.push(("node-role.kubernetes.io/control-plane".to_owned(), "true".to_owned()));
+        Self {
+            data_dir: config.data_dir.clone(),
+            run_dir: run_dir(&config.data_dir),
+            node_name: config.node_name.clone(),
+            node_ip: config.node_ip,
+            kubelet_port: config.kubelet_port,
+            cluster_cidr: config.cluster_cidr,
+            service_cidr: config.service_cidr,
+            cluster_dns: config.cluster_dns,
+            cluster_domain: config.cluster_domain.clone(),
+            labels,
+        }
+    }
+}
+
+/// The run folder that belongs to a data folder: the usual one for the usual one.
+pub fn run_dir(data_dir: &Path) -> PathBuf {
+    if data_dir == Path::new(crate::config::DATA_DIR) {
+        return RUN_DIR.into();
+    }
+    let name: String = data_dir
+        .to_string_lossy()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .collect();
+    Path::new(RUN_DIR).join(name.trim_matches('-'))
+}
+
+/// The clients of a node's components, each under its own name.
+pub struct NodeClients {
+    pub kubelet: Client,
+    pub proxy: Client,
+}
+
+/// A running node.
+pub struct RunningNode {
+    client: Client,
+    name: String,
+}
+
+/// Starts everything that a node is, in `scope`. `dialer` learns of the kubelet.
+///
+/// # Errors
+/// The machine lacks something that a node needs.
+pub async fn start(
+    config: NodeConfig,
+    clients: NodeClients,
+    dialer: &LocalDialer,
+    scope: &task::Scope,
+) -> anyhow::Result<RunningNode> {
+    let clock = Clock::system();
+    std::fs::create_dir_all(&config.run_dir)
+        .with_context(|| format!("make {}", config.run_dir.display()))?;
+    let network = open_network(&config)?;
+    give_pod_range(&config, &clients.kubelet, network.clone(), scope);
+    let options = runtime::Options::new(&config.data_dir, &config.run_dir);
+    let pod_network: Arc<dyn PodNetwork> = Arc::new(network);
+    let runtime = Runtime::open(options, Some(pod_network), clock.clone(), scope)
+        .await
+        .context("open the container runtime")?;
+    let kubelet_config = kubelet_config(&config, clock.clone());
+    let (service, images) = (Arc::new(runtime.clone()), Arc::new(runtime));
+    let kubelet =
+        Kubelet::start(kubelet_config, clients.kubelet.clone(), service, images, scope)
+            .await
+            .context("start the kubelet")?;
+    dialer.set(config.node_name.clone(), kubelet);
+    let proxying = scope.child();
+    let proxy_config = proxy_config(&config);
+    scope.spawn("service proxy", async move {
+        if let Err(error) = proxy::run(proxy_config, clients.proxy, clock, proxying).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the service proxy ended");
+        }
+    });
+    Ok(RunningNode { client: clients.kubelet, name: config.node_name })
+}
+
+fn open_network(config: &NodeConfig) -> anyhow::Result<BridgeNetwork> {
+    let state = config.data_dir.join("network");
+    std::fs::create_dir_all(&state).with_context(|| format!("make {}", state.display()))?;
+    let network = podnet::Config {
+        cluster_cidrs: vec![config.cluster_cidr],
+        service_cidrs: vec![config.service_cidr],
+        node_addresses: vec![config.cluster_dns],
+        ..podnet::Config::new(state.join("pods.json"))
+    };
+    BridgeNetwork::open(network).context("open the pod network")
+}
+
+/// Tells the pod network its range as soon as the node has one.
+fn give_pod_range(config: &NodeConfig, client: &Client, network: BridgeNetwork, scope: &task::Scope) {
+    let own = WatchScope::all::<Node>().fields(format!("metadata.name={}", config.node_name));
+    let nodes = client.informer_of::<Node>(own);
+    let name = config.node_name.clone();
+    scope.spawn_until_cancelled("pod range", async move {
+        let mut changed = nodes.changed();
+        let mut given: Vec<IpNet> = Vec::new();
+        loop {
+            let ranges = nodes.get("", &name).map(|node| pod_ranges(&node)).unwrap_or_default();
+            if !ranges.is_empty() && ranges != given {
+                let (network, wanted) = (network.clone(), ranges.clone());
+                let set = tokio::task::spawn_blocking(move || network.set_pod_cidrs(&wanted)).await;
+                match set {
+                    Ok(Ok(())) => given = ranges,
+                    Ok(Err(error)) => {
+                        tracing::error!(error = &error as &dyn std::error::Error, "cannot set up the pod network");
+                    }
+                    Err(panic) => tracing::error!(%panic, "setting up the pod network panicked"),
+                }
+            }
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+fn pod_ranges(node: &Node) -> Vec<IpNet> {
+    let Some(spec) = &node.spec else { return Vec::new() };
+    let all = spec.pod_cidrs.iter().flatten().chain(spec.pod_cidr.as_ref());
+    let mut ranges: Vec<IpNet> = Vec::new();
+    for range in all.filter_map(|text| text.parse().ok()) {
+        if !ranges.contains(&range) {
+            ranges.push(range);
+        }
+    }
+    ranges
+}
+
+fn kubelet_config(config: &NodeConfig, clock: Clock) -> kubelet::Config {
+    kubelet::Config {
+        node_ips: vec![config.node_ip],
+        root: config.data_dir.join("kubelet"),
+        log_root: config.data_dir.join("log"),
+        cgroup_prefix: "/keelson".to_owned(),
+        cluster_dns: vec![config.cluster_dns],
+        cluster_domain: config.cluster_domain.clone(),
+        labels: config.labels.iter().cloned().collect(),
+        port: config.kubelet_port,
+        version: "v1.37.0+keelson".to_owned(),
+        clock,
+        ..kubelet::Config::new(&config.node_name)
+    }
+}
+
+fn proxy_config(config: &NodeConfig) -> proxy::Config {
+    proxy::Config {
+        cluster_cidrs: vec![config.cluster_cidr],
+        service_cidrs: vec![config.service_cidr],
+        served_by_node: vec![config.cluster_dns],
+        ..proxy::Config::new(&config.node_name)
+    }
+}
+
+impl RunningNode {
+    /// Resolves when the node is ready.
+    ///
+    /// # Errors
+    /// It takes too long; the message says what the node lacks.
+    pub async fn ready(&self) -> anyhow::Result<()> {
+        let own = WatchScope::all::<Node>().fields(format!("metadata.name={}", self.name));
+        let nodes = self.client.informer_of::<Node>(own);
+        let mut changed = nodes.changed();
+        let waiting = async {
+            loop {
+                let ready = nodes.get("", &self.name).and_then(|node| ready_condition(&node));
+                if ready.is_some_and(|(status, _)| status == "True") || changed.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(READY_MAX, waiting).await.is_ok() {
+            return Ok(());
+        }
+        let why = nodes.get("", &self.name).and_then(|node| ready_condition(&node));
+        let why = why.map_or_else(|| "it has not registered".to_owned(), |(_, message)| message);
+        anyhow::bail!("node {} is not ready: {why}", self.name)
+    }
+}
+
+fn ready_condition(node: &Node) -> Option<(String, String)> {
+    let conditions = node.status.as_ref()?.conditions.as_ref()?;
+    let ready = conditions.iter().find(|condition| condition.type_ == "Ready")?;
+    Some((ready.status.clone(), ready.message.clone().unwrap_or_default()))
+}
+
+/// Reaches the kubelet of this process directly.
+#[derive(Clone, Default)]
+pub struct LocalDialer {
+    kubelet: Arc<RwLock<Option<(String, Kubelet)>>>,
+}
+
+impl LocalDialer {
+    fn set(&self, node: String, kubelet: Kubelet) {
+        *self.kubelet.write() = Some((node, kubelet));
+    }
+}
+
+impl NodeDialer for LocalDialer {
+    fn dial<'a>(
+        &'a self,
+        node: &'a str,
+    ) -> std::pin::Pin<Box<dyn Future<Output = DialResult> + Send + 'a>> {
+        let known = self.kubelet.read().clone().filter(|(name, _)| name == node);
+        Box::pin(async move {
+            match known {
+                Some((_, _kubelet)) => {
+                    Err(std::io::Error::other("the kubelet serves no streams"))
+                }
+                None => Err(std::io::Error::other(format!("node {node} is not connected"))),
+            }
+        })
+    }
+}
