@@ -90,7 +90,7 @@ async fn open_empty(path: &Path) {
 async fn writes(path: &Path, tasks: usize, value_bytes: usize) {
     let store = open(path).await;
     let end = Instant::now() + Duration::from_secs(WRITE_SECONDS);
-    let begin = Instant::now();
+    let (begin, written_before) = (Instant::now(), written());
     let running: Vec<_> = (0..tasks)
         .map(|task| tokio::spawn(write_until(store.clone(), end, task, value_bytes)))
         .collect();
@@ -101,8 +101,9 @@ async fn writes(path: &Path, tasks: usize, value_bytes: usize) {
     let rate = latencies.len() as f64 / begin.elapsed().as_secs_f64();
     latencies.sort_unstable();
     let (p50, p99) = (percentile(&latencies, 0.5), percentile(&latencies, 0.99));
+    let bytes = (written() - written_before) / latencies.len() as u64;
     println!(
-        r#"{{"case":"writes","tasks":{tasks},"value_bytes":{value_bytes},"per_second":{rate:.0},"p50_ms":{p50:.3},"p99_ms":{p99:.3},"max_ms":{:.3}}}"#,
+        r#"{{"case":"writes","tasks":{tasks},"value_bytes":{value_bytes},"per_second":{rate:.0},"p50_ms":{p50:.3},"p99_ms":{p99:.3},"max_ms":{:.3},"disk_bytes_per_write":{bytes}}}"#,
         percentile(&latencies, 1.0)
     );
     store.close().await;

@@ -1,4 +1,10 @@
 //! The embedded store through its public face: what each operation promises.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test that cannot go on has failed"
+)]
 
 use std::time::Duration;
 

@@ -1,6 +1,12 @@
 //! A real disk that fills up: writes are refused with a clear error, reads go on, and so do writes when
 //! there is room again. Runs on a small memory file system in a mount namespace of its own, so it needs
 //! root and `unshare`, and says so when it cannot run.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test that cannot go on has failed"
+)]
 
 use std::path::Path;
 use std::process::Command;

@@ -2,6 +2,12 @@
 //! be there after it was killed, and the store must open.
 //!
 //! `STORE_KILL_ROUNDS` sets how often.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test that cannot go on has failed"
+)]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};

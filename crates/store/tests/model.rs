@@ -1,4 +1,10 @@
 //! The embedded store against a model that is too simple to be wrong: a list of all states.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test that cannot go on has failed"
+)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -21,7 +21,7 @@ use crate::StoreError;
 
 const KEYSPACE: &str = "state";
 /// Writes collect in memory up to this before they become a table.
-const MEMTABLE_BYTES: u64 = 16 << 20;
+const MEMTABLE_BYTES: u64 = 8 << 20;
 /// The engine's own cache; reads come from our memory, so it only serves its compactions.
 const CACHE_BYTES: u64 = 4 << 20;
 /// Journals beyond this make the engine write tables so that it can drop them.
@@ -29,7 +29,7 @@ const JOURNALS_BYTES_MAX: u64 = 64 << 20;
 /// Tables are read whole, in order: large blocks are read faster.
 const BLOCK_BYTES: u32 = 32 << 10;
 /// One thread flushes, the other compacts.
-const WORKER_THREADS: usize = 2;
+const WORKER_THREADS: usize = 1;
 /// Sealed memtables at which we wait for the engine, below the number at which it waits by itself
 /// (and would do so for ever if its workers had died).
 const SEALED_MEMTABLES_MAX: usize = 3;

@@ -192,3 +192,52 @@ impl<'a> Cursor<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_bytes_upset_the_examination(
+            pieces in prop::collection::vec(
+                prop_oneof![
+                    prop::collection::vec(0..5u8, 0..30),
+                    Just(MAGIC.to_vec()),
+                    Just(vec![0xff; 8]),
+                ],
+                0..20,
+            ),
+        ) {
+            let bytes = pieces.concat();
+            match examine(&bytes) {
+                Verdict::Whole => {}
+                Verdict::Torn { good_bytes } | Verdict::Damaged { good_bytes } => {
+                    prop_assert!(good_bytes <= bytes.len());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn holes_are_not_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("1.jnl");
+        std::fs::write(&path, b"begin").unwrap();
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(64 << 20).unwrap();
+        let found = read(&path).unwrap();
+        assert!(found.starts_with(b"begin\0"));
+        assert!(found.len() <= 3 << 20, "{} bytes read", found.len());
+        drop(file);
+        std::os::unix::fs::FileExt::write_at(
+            &std::fs::OpenOptions::new().write(true).open(&path).unwrap(),
+            b"end",
+            60 << 20,
+        )
+        .unwrap();
+        assert!(read(&path).unwrap()[60 << 20..].starts_with(b"end"), "data behind a hole counts");
+    }
+}

@@ -245,6 +245,23 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_upset_the_decoders(
+            row in proptest::collection::vec(0..=u8::MAX, 0..16),
+            body in proptest::collection::vec(0..=u8::MAX, 0..80),
+        ) {
+            let _any = RowKey::decode(&row);
+            // With a good checksum, so that what lies behind it is reached.
+            let sealed = seal(&ROW.encode(), body.clone());
+            for bytes in [&body[..], &sealed] {
+                let _any = decode_change(ROW, bytes);
+            }
+            let sealed = seal(&row, body);
+            let _any = (decode_lease(&row, &sealed), decode_fact(&row, &sealed));
+        }
+    }
+
     #[test]
     fn a_record_in_another_row_is_refused() {
         let other = RowKey { revision: 8, sub: 2 };
