@@ -210,7 +210,9 @@ impl Strategy for Ingress {
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
         let has_annotation = |object| meta::annotation(object, CLASS_ANNOTATION).is_some();
         if has_annotation(new) && !old.is_some_and(has_annotation) {
-            vec![format!("annotation \"{CLASS_ANNOTATION}\" is deprecated, please use 'spec.ingressClassName' instead")]
+            vec![format!(
+                "annotation \"{CLASS_ANNOTATION}\" is deprecated, please use 'spec.ingressClassName' instead"
+            )]
         } else {
             Vec::new()
         }
@@ -236,10 +238,22 @@ mod tests {
             ["<none>", "a.b", "", "80", "<unknown>"]
         );
         let cases = [
-            (json!({}), "spec: Invalid value: []: either `defaultBackend` or `rules` must be specified"),
-            (json!({"defaultBackend": {}}), "spec.defaultBackend: Invalid value: \"\": resource or service backend is required"),
-            (json!({"rules": [{"host": "10.0.0.1"}]}), "spec.rules[0].host: Invalid value: \"10.0.0.1\": must be a DNS name, not an IP address"),
-            (json!({"rules": [{"http": {"paths": [{"path": "a", "pathType": "Exact", "backend": {"service": {"name": "s", "port": {}}}}]}}]}), "spec.rules[0].http.paths[0].path: Invalid value: \"a\": must be an absolute path\nspec.rules[0].http.paths[0].backend: Required value: port name or number is required"),
+            (
+                json!({}),
+                "spec: Invalid value: []: either `defaultBackend` or `rules` must be specified",
+            ),
+            (
+                json!({"defaultBackend": {}}),
+                "spec.defaultBackend: Invalid value: \"\": resource or service backend is required",
+            ),
+            (
+                json!({"rules": [{"host": "10.0.0.1"}]}),
+                "spec.rules[0].host: Invalid value: \"10.0.0.1\": must be a DNS name, not an IP address",
+            ),
+            (
+                json!({"rules": [{"http": {"paths": [{"path": "a", "pathType": "Exact", "backend": {"service": {"name": "s", "port": {}}}}]}}]}),
+                "spec.rules[0].http.paths[0].path: Invalid value: \"a\": must be an absolute path\nspec.rules[0].http.paths[0].backend: Required value: port name or number is required",
+            ),
         ];
         for (spec, text) in cases {
             assert_eq!(show(&Ingress.validate(&json!({"spec": spec}))), text);

@@ -48,11 +48,9 @@ fn own_name(object: &At<'_>, faults: &mut Faults) {
     let text = meta::name(object.value);
     let place = object.get2("metadata", "name");
     match text.parse::<IpAddr>() {
-        Err(_) => faults.invalid_as(
-            &place,
-            text,
-            format!("ParseAddr(\"{text}\"): unable to parse IP"),
-        ),
+        Err(_) => {
+            faults.invalid_as(&place, text, format!("ParseAddr(\"{text}\"): unable to parse IP"))
+        }
         Ok(address) if address.to_string() != text => {
             faults.invalid_as(&place, text, "must be a canonical format IP address");
         }

@@ -24,7 +24,8 @@ pub(super) fn rows() -> Vec<Resource> {
         has_status: true,
         ..resource
     };
-    let of = |version| row("networking.k8s.io", version, "ServiceCIDR", "servicecidrs", &ServiceCidr);
+    let of =
+        |version| row("networking.k8s.io", version, "ServiceCIDR", "servicecidrs", &ServiceCidr);
     let beta = of("v1beta1").stored_as("networking.k8s.io", "v1", "servicecidrs");
     vec![usual(of("v1")), Resource { off_by_default: true, ..usual(beta) }]
 }
@@ -80,7 +81,8 @@ mod tests {
 
     #[test]
     fn ranges_are_checked() {
-        let faults = |ranges: Value| show(&ServiceCidr.validate(&json!({"spec": {"cidrs": ranges}})));
+        let faults =
+            |ranges: Value| show(&ServiceCidr.validate(&json!({"spec": {"cidrs": ranges}})));
         assert_eq!(faults(json!(["10.0.0.0/16", "2001:db8::/64"])), "");
         assert_eq!(faults(json!([])), "spec.cidrs: Required value: at least one CIDR required");
         assert_eq!(

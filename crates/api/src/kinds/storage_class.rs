@@ -114,10 +114,8 @@ impl Strategy for StorageClass {
         }
         parameters(&at.get("parameters"), &mut faults);
         faults.optional_one_of(&at.get("reclaimPolicy"), &["Delete", "Retain"]);
-        faults.optional_one_of(
-            &at.get("volumeBindingMode"),
-            &["Immediate", "WaitForFirstConsumer"],
-        );
+        faults
+            .optional_one_of(&at.get("volumeBindingMode"), &["Immediate", "WaitForFirstConsumer"]);
         topologies(&at.get("allowedTopologies"), &mut faults);
         faults.0
     }

@@ -77,10 +77,7 @@ mod tests {
     fn faults_and_columns() {
         let old = json!({"metadata": {"name": "v"}, "driverName": "d", "parameters": {"a": "b"}});
         assert_eq!(show(&VolumeAttributesClass.validate(&old)), "");
-        assert_eq!(
-            cells::show(&rows()[0], &old, "2026-01-01T00:00:00Z"),
-            ["v", "d", "<unknown>"]
-        );
+        assert_eq!(cells::show(&rows()[0], &old, "2026-01-01T00:00:00Z"), ["v", "d", "<unknown>"]);
         let new = json!({"driverName": "e", "parameters": {"a": "b"}});
         assert_eq!(
             show(&VolumeAttributesClass.validate_update(&new, &old)),
