@@ -317,3 +317,113 @@ async fn increment(store: EmbeddedStore, times: usize) {
         done += usize::from(matches!(result, TransactionResult::Committed { .. }));
     }
 }
+
+/// Follows a range until `last`, through ends by slowness or compaction never expected here, and checks
+/// that each change comes once, in order, with the change before it.
+async fn follow(store: EmbeddedStore, range: KeyRange, after: u64, last: u64) -> usize {
+    let mut watch = store.watch(range.clone(), Revision(after)).await.unwrap();
+    let progress = watch.progress_requester();
+    let (mut seen, mut newest) = (0, after);
+    let mut versions = std::collections::HashMap::new();
+    while newest < last {
+        if seen % 16 == 0 {
+            progress.request();
+        }
+        let batch = watch.next().await.unwrap().unwrap();
+        if batch.events.is_empty() {
+            assert!(batch.revision.0 >= newest, "progress goes forward");
+            newest = batch.revision.0;
+            if newest < last {
+                progress.request();
+                tokio::task::yield_now().await;
+            }
+            continue;
+        }
+        assert!(batch.revision.0 > newest, "{} after {newest}", batch.revision);
+        newest = batch.revision.0;
+        for event in batch.events.iter() {
+            seen += 1;
+            let Event::Put { current, previous } = event else { panic!("{event:?}") };
+            assert!(range.contains(&current.key));
+            let before = versions.insert(current.key.clone(), current.mod_revision);
+            let previous = previous.as_ref().map(|previous| previous.mod_revision);
+            assert!(before.is_none() || before == previous, "no change in between is skipped");
+        }
+    }
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watchers_miss_nothing_while_many_write() {
+    const WRITERS: u64 = 8;
+    const WRITES: u64 = 150;
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(&directory).await;
+    let last = WRITERS * WRITES;
+    // A crowd on one range, and some on others; half of them begin while writing goes on.
+    let mut watchers = Vec::new();
+    let watch = |prefix: String, after| {
+        tokio::spawn(follow(store.clone(), KeyRange::prefix(prefix), after, last))
+    };
+    for _ in 0..100 {
+        watchers.push((watch("k/".to_owned(), 0), last));
+    }
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|writer| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                for number in 0..WRITES {
+                    commit(&store, put(&format!("k/{writer}/{}", number % 5), "")).await;
+                }
+            })
+        })
+        .collect();
+    for writer in 0..WRITERS {
+        watchers.push((watch(format!("k/{writer}/"), 0), WRITES));
+    }
+    for _ in 0..100 {
+        watchers.push((watch("k/".to_owned(), 0), last));
+    }
+    watchers.push((watch("other/".to_owned(), 0), 0));
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    for (watcher, expected) in watchers {
+        let seen = tokio::time::timeout(Duration::from_secs(60), watcher).await.unwrap().unwrap();
+        assert_eq!(seen as u64, expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_at_a_revision_stay_the_same_while_history_is_compacted() {
+    let mut options = EmbeddedOptions::new("");
+    options.history_revisions_max = 64;
+    let store = EmbeddedStore::volatile(options);
+    for number in 0..6000 {
+        commit(&store, put(&format!("k/{number:05}"), "0")).await;
+    }
+    let writing = tokio::spawn({
+        let store = store.clone();
+        async move {
+            for number in 0..20_000 {
+                commit(&store, put(&format!("k/{:05}", number % 6000), "1")).await;
+            }
+        }
+    });
+    let mut reads = 0;
+    while !writing.is_finished() {
+        let revision = store.revision().await.unwrap().0;
+        let request =
+            RangeRequest { range: KeyRange::prefix("k/"), revision: Revision(revision), limit: 0 };
+        // It may be compacted before the read begins, but not while it goes on.
+        let Ok(found) = store.range(request).await else { continue };
+        assert_eq!(found.items.len(), 6000);
+        let newest = found.items.iter().map(|item| item.mod_revision.0).max();
+        assert_eq!(newest, Some(revision));
+        let ones = found.items.iter().filter(|item| item.value == "1").count() as u64;
+        assert_eq!(ones, (revision - 6000).min(6000));
+        reads += 1;
+    }
+    writing.await.unwrap();
+    assert!(reads > 0);
+}
