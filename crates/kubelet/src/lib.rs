@@ -25,5 +25,10 @@ mod volumes;
 mod worker;
 
 
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
 pub use config::Config;
 pub use kubelet::{Kubelet, StartError};

@@ -193,6 +193,7 @@ impl Worker {
             self.shared.events.pod(&self.pod, EventKind::Warning, "NetworkNotReady", message);
             return Err(Next::Wake);
         }
+        self.shared.services.synced().await;
         let needed = references::of_pod(&self.pod);
         let uid = &self.signals.uid;
         self.shared.references.set(&self.signals.namespace, uid, &needed);

@@ -109,7 +109,19 @@ impl Worker {
         self.shared.events.container(&self.pod, place, kind, reason, message);
     }
 
-    /// The end of the pause that the container is in; otherwise the next one is made longer.
+    /// Makes the next pause of a container that ended and is started again longer.
+    fn advance_backoff(&mut self, container: &Container) {
+        let Some(last) = self.observed.container(&container.name) else { return };
+        if last.state != ContainerState::Exited {
+            return;
+        }
+        let Ok(finished) = Timestamp::from_nanosecond(i128::from(last.finished_at)) else { return };
+        let key = format!("{}_{}", container.name, hash::of_container(container));
+        let now = self.now();
+        self.backoffs.advance(&key, finished, now);
+    }
+
+    /// The end of the pause that the container is in.
     fn in_backoff(
         &mut self,
         reference: ContainerRef,
@@ -120,14 +132,7 @@ impl Worker {
         let exited = last.filter(|last| last.state == ContainerState::Exited)?;
         let finished = Timestamp::from_nanosecond(i128::from(exited.finished_at)).ok()?;
         let key = format!("{}_{}", container.name, hash::of_container(container));
-        let Some(waiting) = self.backoffs.waiting(&key, finished, now) else {
-            if !self.start_errors.contains_key(&container.name)
-                || self.start_errors[&container.name].reason == "CrashLoopBackOff"
-            {
-                self.backoffs.advance(&key, finished, now);
-            }
-            return None;
-        };
+        let waiting = self.backoffs.waiting(&key, finished, now)?;
         let pod = pod::described(&self.pod);
         let name = &container.name;
         let event = format!("Back-off restarting failed container {name} in pod {pod}");
@@ -291,6 +296,7 @@ impl Worker {
             let text = format!("cannot create {}: {error}", directory.display());
             return self.failed(reference, container, "CreateContainerError", text);
         }
+        self.advance_backoff(container);
         let runtime = std::sync::Arc::clone(&self.shared.runtime);
         let id = match runtime.create_container(&sandbox_id, &config, &sandbox).await {
             Ok(id) => id,

@@ -1,0 +1,5 @@
+//! The whole kubelet between an API and a runtime in memory, under paused time.
+
+mod life;
+mod node;
+mod volumes;
