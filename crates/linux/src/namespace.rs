@@ -75,3 +75,24 @@ pub fn in_network<T: Send>(
         thread.join().unwrap_or_else(|_| Err(io::Error::other("thread panicked")))
     })
 }
+
+/// Brings the loopback interface of the calling thread's network namespace up.
+#[expect(unsafe_code, reason = "ioctl")]
+pub fn bring_loopback_up() -> io::Result<()> {
+    use nix::libc::{IFF_UP, SIOCGIFFLAGS, SIOCSIFFLAGS, c_char, ifreq, ioctl};
+    let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0))?;
+    let descriptor = std::os::fd::AsRawFd::as_raw_fd(&socket);
+    // SAFETY: all fields of the structure are plain numbers, for which zero is a value.
+    let mut request: ifreq = unsafe { std::mem::zeroed() };
+    for (place, byte) in request.ifr_name.iter_mut().zip(b"lo") {
+        *place = c_char::from_ne_bytes([*byte]);
+    }
+    // SAFETY: both calls read and write one `ifreq`, which lives across them, and the flags are the member
+    // of the union that they use.
+    unsafe {
+        nix::errno::Errno::result(ioctl(descriptor, SIOCGIFFLAGS, &raw mut request))?;
+        request.ifr_ifru.ifru_flags |= IFF_UP as nix::libc::c_short;
+        nix::errno::Errno::result(ioctl(descriptor, SIOCSIFFLAGS, &raw const request))?;
+    }
+    Ok(())
+}

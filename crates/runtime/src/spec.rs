@@ -19,6 +19,7 @@ use oci_spec::runtime::{
 pub(crate) mod capabilities;
 mod devices;
 mod mounts;
+pub(crate) mod seccomp;
 pub(crate) mod user;
 
 pub(crate) use mounts::SandboxFiles;
@@ -32,6 +33,9 @@ pub(crate) enum SpecError {
     /// Something in the request is wrong.
     #[error("{0}")]
     Invalid(String),
+    /// The seccomp profile.
+    #[error("seccomp profile")]
+    Seccomp(#[from] seccomp::SeccompError),
     /// A builder refuses.
     #[error("cannot build the specification")]
     Oci(#[from] oci_spec::OciSpecError),

@@ -1,12 +1,12 @@
 //! Making, starting and changing containers.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cri::{
-    ContainerConfig, ContainerEventType, Error, LinuxContainerResources, LinuxContainerUser,
-    NamespaceMode, Result,
+    ContainerConfig, ContainerEventType, Error, LinuxContainerResources,
+    LinuxContainerSecurityContext, LinuxContainerUser, NamespaceMode, ProfileType, Result,
 };
 use images::ImageRecord;
 use linux::cgroup::Limits;
@@ -17,7 +17,7 @@ use crate::limits::START_TIMEOUT;
 use crate::record::{ContainerRecord, SandboxRecord};
 use crate::rootfs::Rootfs;
 use crate::shim::protocol::{Answer, Call, Exit, StartContainer};
-use crate::spec::{self, SpecError, capabilities, user};
+use crate::spec::{self, SpecError, capabilities, seccomp, user};
 
 const SIGTERM: i32 = 15;
 /// The exit code of a container whose program could not be started (containerd's).
@@ -178,14 +178,47 @@ impl Runtime {
         };
         let spec = spec::build(&input).map_err(|error| spec_error(&error))?;
         let security = &record.config.linux.security_context;
-        let privileges = capabilities::build(security).map_err(|error| spec_error(&error))?;
+        let mut privileges = capabilities::build(security).map_err(|error| spec_error(&error))?;
         let directory = self.inner.paths.container(&record.id);
+        privileges.seccomp = self
+            .seccomp_filters(security, privileges.bounding, &directory)
+            .map_err(|error| spec_error(&error))?;
         let write = |name: &str, value: serde_json::Result<Vec<u8>>| {
             let bytes = value.map_err(|e| Error::internal(name, &e))?;
             fs::write(directory.join(name), bytes).map_err(|e| Error::internal(name, &e))
         };
         write("config.json", serde_json::to_vec(&spec))?;
         write("privileges.json", serde_json::to_vec(&privileges))
+    }
+
+    /// Compiles the container's seccomp profile; answers the files with the filters.
+    fn seccomp_filters(
+        &self,
+        security: &LinuxContainerSecurityContext,
+        capabilities: u64,
+        directory: &Path,
+    ) -> std::result::Result<Vec<PathBuf>, SpecError> {
+        let wanted = security.seccomp.as_ref().filter(|_| !security.privileged);
+        let Some(wanted) = wanted else { return Ok(Vec::new()) };
+        let io = |action, path: &Path| {
+            let path = path.to_owned();
+            move |source| SpecError::Io { action, path, source }
+        };
+        let profile = match wanted.profile_type {
+            ProfileType::Unconfined => return Ok(Vec::new()),
+            ProfileType::RuntimeDefault => seccomp::default_profile(capabilities),
+            ProfileType::Localhost => {
+                let path = Path::new(&wanted.localhost_ref);
+                seccomp::Profile::parse(&fs::read(path).map_err(io("read", path))?)?
+            }
+        };
+        let programs = profile.compile()?;
+        let files = programs.iter().enumerate().map(|(index, program)| {
+            let path = directory.join(format!("seccomp-{index}.bpf"));
+            fs::write(&path, program.as_bytes()).map_err(io("write", &path))?;
+            Ok(path)
+        });
+        files.collect()
     }
 
     /// The process namespace that the container joins.
@@ -422,7 +455,9 @@ fn merge(current: &mut LinuxContainerResources, wanted: &LinuxContainerResources
 pub(super) fn spec_error(error: &SpecError) -> Error {
     let text = format!("failed to generate container spec: {}", cri::error::chain(error));
     match error {
-        SpecError::NoCommand | SpecError::Invalid(_) => Error::InvalidArgument(text),
+        SpecError::NoCommand | SpecError::Invalid(_) | SpecError::Seccomp(_) => {
+            Error::InvalidArgument(text)
+        }
         SpecError::Oci(_) | SpecError::Io { .. } => Error::Internal(text),
     }
 }

@@ -93,18 +93,16 @@ impl Runtime {
 
     /// Removes everything of a container that does not run.
     pub(super) async fn erase_container(&self, id: &str) -> Result<()> {
-        let cgroup = {
-            let container = self.container(id)?;
-            let cgroup = lock(&container.record).cgroup.clone();
-            self.cgroup(&cgroup)?
-        };
+        let container = self.container(id)?;
+        let cgroup = lock(&container.record).cgroup.clone();
         let (runtime, owned) = (self.clone(), id.to_owned());
         blocking(move || {
+            let cgroups = &runtime.inner.cgroups;
             let directory = runtime.inner.paths.container(&owned);
             let state = runtime.inner.paths.oci().join(&owned);
             let steps = [
                 linux::mount::unmount_below(&directory).err().map(|e| cri::error::chain(&e)),
-                cgroup.remove().err().map(|e| cri::error::chain(&e)),
+                crate::reset::end_cgroup(cgroups, &cgroup).err().map(|e| cri::error::chain(&e)),
                 remove_directory(&state).err().map(|e| cri::error::chain(&e)),
                 runtime.inner.store.release(&owned).err().map(|e| cri::error::chain(&e)),
             ];

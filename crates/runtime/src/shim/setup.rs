@@ -34,6 +34,9 @@ pub(super) fn set_up(config: &ShimConfig) -> Result<Ready, String> {
         pid: false,
     })
     .map_err(failed("make namespaces"))?;
+    if config.new_network {
+        linux::namespace::bring_loopback_up().map_err(failed("bring the loopback interface up"))?;
+    }
     if let Some(hostname) = &config.hostname {
         rustix::system::sethostname(hostname.as_bytes())
             .map_err(|error| failed("set the host name")(error.into()))?;

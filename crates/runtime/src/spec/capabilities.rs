@@ -85,6 +85,11 @@ fn all() -> u64 {
     (1 << NAMES.len()) - 1
 }
 
+/// Whether the set holds the capability.
+pub(crate) fn has(set: u64, name: &str) -> bool {
+    bit(name).is_ok_and(|bit| set & bit != 0)
+}
+
 /// The sets of a container. `ALL` is handled before single names, so that "drop ALL, add X" leaves X.
 pub(crate) fn build(
     security: &LinuxContainerSecurityContext,

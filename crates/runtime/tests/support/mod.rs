@@ -34,7 +34,7 @@ pub fn files() -> Vec<ImageFile> {
     let file = |path: &str, mode, content| ImageFile { path: path.to_owned(), mode, content };
     let mut files = vec![file("bin/busybox", 0o755, Content::HostFile(busybox()))];
     for applet in
-        ["sh", "cat", "sleep", "echo", "id", "ls", "hostname", "nc", "mount", "tty", "stty"]
+        ["sh", "cat", "sleep", "echo", "id", "ls", "hostname", "nc", "mount", "tty", "stty", "true"]
     {
         let link = Content::Symlink("busybox".to_owned());
         files.push(file(&format!("bin/{applet}"), 0o777, link));
@@ -132,10 +132,15 @@ impl World {
         self.runtime.run_pod_sandbox(&self.sandbox_config(name), "").await.unwrap()
     }
 
+    /// Makes a container.
+    pub async fn create(&self, sandbox: &str, config: &ContainerConfig) -> String {
+        let sandbox_config = PodSandboxConfig::default();
+        self.runtime.create_container(sandbox, config, &sandbox_config).await.unwrap()
+    }
+
     /// Makes and starts a container.
     pub async fn start(&self, sandbox: &str, config: &ContainerConfig) -> String {
-        let sandbox_config = PodSandboxConfig::default();
-        let id = self.runtime.create_container(sandbox, config, &sandbox_config).await.unwrap();
+        let id = self.create(sandbox, config).await;
         self.runtime.start_container(&id).await.unwrap();
         id
     }
