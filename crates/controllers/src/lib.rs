@@ -3,15 +3,22 @@
 //! One file per controller, all of the same shape: informers feed keys into a work queue, a worker
 //! gathers a snapshot, decides, acts. They speak to the API only, never to each other.
 
+mod claims;
+mod dependents;
+mod deployment;
 mod dynamic;
 mod endpoint_slice;
 mod endpoints;
+mod expectations;
 mod garbage_collector;
 mod kinds;
 mod limits;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
+mod pod_control;
+mod replica_set;
+mod replication_controller;
 mod root_ca;
 mod service_account;
 
@@ -44,12 +51,15 @@ pub struct Config {
 
 /// Every controller. Adding one is one file and one line here.
 const ALL: &[fn(&Context)] = &[
+    deployment::start,
     endpoint_slice::start,
     endpoints::start,
     garbage_collector::start,
     namespace::start,
     node_ipam::start,
     node_lifecycle::start,
+    replica_set::start,
+    replication_controller::start,
     root_ca::start,
     service_account::start,
 ];

@@ -12,3 +12,7 @@ pub(crate) const ENDPOINTS_MAX: usize = 1000;
 pub(crate) const NODE_GRACE: Duration = Duration::from_secs(50);
 /// How often a namespace whose content waits for others is looked at again.
 pub(crate) const NAMESPACE_RETRY: Duration = Duration::from_secs(1);
+/// Writes of one key that are under way at once.
+pub(crate) const WRITES_IN_FLIGHT_MAX: usize = 64;
+/// After this time a controller acts on what it sees, whatever it expected to see; upstream's five minutes.
+pub(crate) const EXPECTATION_MAX: Duration = Duration::from_secs(300);

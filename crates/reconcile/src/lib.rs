@@ -3,8 +3,14 @@
 //! One file per controller, tested by tables. No clock, no randomness, no I/O: time comes in as an
 //! argument. The loops that act are in the crate `controllers`.
 
+pub mod claim;
+pub mod deployment;
 pub mod endpoints;
+pub mod labels;
 pub mod namespace;
 pub mod node_ipam;
 pub mod node_lifecycle;
 pub mod ownership;
+pub mod pods;
+pub mod replica_set;
+pub mod template;
