@@ -18,6 +18,7 @@ mod pods;
 mod probes;
 mod pulls;
 mod references;
+pub mod server;
 mod shared;
 mod status_writer;
 mod tokens;

@@ -46,6 +46,8 @@ pub const TOKEN_REFRESH_SHARE: f64 = 0.8;
 pub const TOKEN_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Connections to the server at the same time.
 pub const CONNECTIONS_MAX: usize = 1024;
+/// How long a TLS handshake may take.
+pub const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// Bytes of one WebSocket message.
 pub const WEBSOCKET_MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// Bytes buffered per direction of a stream.
@@ -56,16 +58,12 @@ pub const STREAM_IDLE_MAX: Duration = Duration::from_secs(4 * 3600);
 pub const LOG_CHUNK_BYTES: usize = 64 << 10;
 /// Longest line of a log that is handed out in one piece, in bytes.
 pub const LOG_LINE_BYTES_MAX: usize = 1 << 20;
-/// How often a followed log is looked at when the file system tells nothing.
-pub const LOG_FOLLOW_PERIOD: Duration = Duration::from_millis(100);
 /// How often eviction thresholds are looked at.
 pub const EVICTION_PERIOD: Duration = Duration::from_secs(10);
 /// How often images are considered for removal.
 pub const IMAGE_GC_PERIOD: Duration = Duration::from_secs(300);
 /// How often a volume's disk use is measured against its limit.
 pub const VOLUME_USAGE_PERIOD: Duration = Duration::from_secs(60);
-/// Threads that may serve blocking file work of volumes at the same time, per pod.
-pub const CLEANUP_WAIT: Duration = Duration::from_secs(30);
 
 const _: () = assert!(LEASE_PERIOD.as_secs() * 2 < LEASE_SECONDS as u64);
 const _: () = assert!(POD_PAUSE_MIN.as_millis() < POD_PAUSE_MAX.as_millis());

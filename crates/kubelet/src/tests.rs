@@ -2,4 +2,5 @@
 
 mod life;
 mod node;
+mod server;
 mod volumes;

@@ -60,6 +60,24 @@ pub(crate) fn memory_available() -> Result<i64, MachineError> {
     Ok(meminfo(&read("/proc/meminfo")?, "MemAvailable").unwrap_or(0))
 }
 
+/// Processor time that all processes together have used, in nanoseconds.
+pub(crate) fn cpu_nanos() -> Option<u64> {
+    let text = read("/proc/stat").ok()?;
+    let mut words = text.lines().next()?.split_whitespace().skip(1);
+    let ticks: Vec<u64> = words.by_ref().filter_map(|word| word.parse().ok()).collect();
+    // user, nice, system, (idle, iowait,) irq, softirq, steal
+    let busy: u64 =
+        [0, 1, 2, 5, 6, 7].iter().filter_map(|at| ticks.get(*at)).sum();
+    Some(busy * (1_000_000_000 / rustix::param::clock_ticks_per_second()))
+}
+
+/// When the machine was started.
+pub(crate) fn boot_time(now: jiff::Timestamp) -> Option<jiff::Timestamp> {
+    let uptime = read("/proc/uptime").ok()?;
+    let seconds: f64 = uptime.split_whitespace().next()?.parse().ok()?;
+    now.checked_sub(std::time::Duration::from_secs_f64(seconds)).ok()
+}
+
 /// Size and free space of the file system that `path` is on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Disk {

@@ -1,0 +1,356 @@
+//! Logs, commands, attachments and forwarded ports, over any set of streams: the framing that carries
+//! the streams to a client is somebody else's business.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cri::{AttachRequest, BoxDuplex, BoxRead, BoxWrite, ContainerState, ContainerStatus, ExecRequest, TerminalSize};
+use http::StatusCode;
+use k8s_openapi::api::core::v1::{Container, Pod};
+use podlife::observed::{Observed, pod_labels};
+use podlife::pod;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::sync::mpsc;
+
+use super::{LogOptions, RequestError};
+use crate::Kubelet;
+use crate::logs::read;
+
+/// Which container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Target {
+    /// Namespace of the pod.
+    pub namespace: String,
+    /// Name of the pod.
+    pub pod: String,
+    /// UID of the pod; empty for any.
+    pub uid: String,
+    /// Name of the container; empty for the only one.
+    pub container: String,
+}
+
+/// Which streams a client wants.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamOptions {
+    /// The command of an exec.
+    pub command: Vec<String>,
+    /// Whether it gets a terminal.
+    pub tty: bool,
+    /// Standard input.
+    pub stdin: bool,
+    /// Standard output.
+    pub stdout: bool,
+    /// Standard error.
+    pub stderr: bool,
+}
+
+/// The client's ends of the streams of a command.
+pub struct ClientStreams {
+    /// What the client types.
+    pub stdin: Option<BoxRead>,
+    /// What the client shows.
+    pub stdout: Option<BoxWrite>,
+    /// What the client shows as errors.
+    pub stderr: Option<BoxWrite>,
+    /// Receives one `Status` in JSON at the end.
+    pub error: BoxWrite,
+    /// Sizes of the client's terminal: one JSON object `{"Width":…,"Height":…}` per line.
+    pub resize: Option<BoxRead>,
+}
+
+impl std::fmt::Debug for ClientStreams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClientStreams")
+    }
+}
+
+/// Streams that the runtime has opened, ready to be joined with a client's.
+#[derive(Debug)]
+pub struct Session(cri::Streams);
+
+impl Kubelet {
+    pub(crate) fn find_pod(&self, target: &Target) -> Result<Arc<Pod>, RequestError> {
+        let missing = || RequestError::not_found(format!("pod \"{}\" not found", target.pod));
+        let pod = self.shared.pods.get(&target.namespace, &target.pod).ok_or_else(missing)?;
+        let same = target.uid.is_empty() || target.uid == pod::uid(&pod);
+        if same { Ok(pod) } else { Err(missing()) }
+    }
+
+    fn find_container(&self, pod: &Pod, name: &str) -> Result<Container, RequestError> {
+        if name.is_empty() {
+            return match pod::spec(pod).containers.as_slice() {
+                [only] => Ok(only.clone()),
+                _ => Err(RequestError::bad(format!(
+                    "a container name must be specified for pod {}",
+                    pod::name(pod)
+                ))),
+            };
+        }
+        pod::find(pod, name).map(|(_, container)| container).ok_or_else(|| {
+            let text = format!("container \"{name}\" not found in pod \"{}\"", pod::name(pod));
+            RequestError::not_found(text)
+        })
+    }
+
+    async fn history(&self, pod: &Pod, name: &str) -> Result<Vec<ContainerStatus>, RequestError> {
+        let filter = cri::PodSandboxFilter {
+            label_selector: pod_labels(pod::uid(pod)),
+            ..cri::PodSandboxFilter::default()
+        };
+        let runtime = &self.shared.runtime;
+        let mut containers = Vec::new();
+        let listed = runtime.list_pod_sandboxes(&filter).await;
+        for sandbox in listed.map_err(|error| RequestError::internal(&error))? {
+            match runtime.pod_sandbox_status(&sandbox.id).await {
+                Ok(answer) => containers.extend(answer.containers_statuses),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(RequestError::internal(&error)),
+            }
+        }
+        Ok(Observed::new(Vec::new(), containers).history(name).cloned().collect())
+    }
+
+    async fn running(&self, target: &Target) -> Result<(Container, String), RequestError> {
+        let pod = self.find_pod(target)?;
+        let container = self.find_container(&pod, &target.container)?;
+        let history = self.history(&pod, &container.name).await?;
+        let running = history.into_iter().find(|it| it.state == ContainerState::Running);
+        let missing = || {
+            let text = format!("container not found (\"{}\")", container.name);
+            RequestError::new(StatusCode::INTERNAL_SERVER_ERROR, text)
+        };
+        let id = running.ok_or_else(missing)?.id;
+        Ok((container, id))
+    }
+
+    /// The log of a container, piece by piece; dropping the receiver ends the reading.
+    ///
+    /// # Errors
+    /// There is no such pod, container or log.
+    pub async fn logs(
+        &self,
+        target: &Target,
+        options: LogOptions,
+    ) -> Result<mpsc::Receiver<Bytes>, RequestError> {
+        let pod = self.find_pod(target)?;
+        let container = self.find_container(&pod, &target.container)?;
+        let history = self.history(&pod, &container.name).await?;
+        let (name, pod_name) = (&container.name, pod::name(&pod));
+        let begun = |it: &&ContainerStatus| it.state != ContainerState::Created;
+        let chosen = if options.previous {
+            let mut ended = history.iter().filter(|it| it.state == ContainerState::Exited);
+            let newest_ended = history.first().is_some_and(|it| it.state == ContainerState::Exited);
+            // While the container waits for its next run, the run before is the last one.
+            let skip = usize::from(newest_ended && !self.is_waiting(&pod, name));
+            ended.nth(skip).ok_or_else(|| {
+                RequestError::bad(format!(
+                    "previous terminated container \"{name}\" in pod \"{pod_name}\" not found"
+                ))
+            })?
+        } else {
+            history.iter().find(begun).ok_or_else(|| {
+                let reason = self.waiting_reason(&pod, name);
+                RequestError::bad(format!(
+                    "container \"{name}\" in pod \"{pod_name}\" is waiting to start: {reason}"
+                ))
+            })?
+        };
+        let source = read::Source {
+            path: chosen.log_path.clone().into(),
+            container_id: chosen.id.clone(),
+            runtime: Arc::clone(&self.shared.runtime),
+        };
+        let (sender, receiver) = mpsc::channel(16);
+        self.shared.scope.spawn_until_cancelled("log", read::send(source, options, sender));
+        Ok(receiver)
+    }
+
+    fn waiting_reason(&self, pod: &Pod, name: &str) -> String {
+        let signals = self.shared.registry.get(pod::uid(pod));
+        let status = signals.map(|signals| signals.status.lock().clone()).unwrap_or_default();
+        let mut all = status
+            .container_statuses
+            .iter()
+            .chain(&status.init_container_statuses)
+            .chain(&status.ephemeral_container_statuses)
+            .flatten();
+        let found = all.find(|it| it.name == name).and_then(|it| it.state.clone()?.waiting);
+        let Some(waiting) = found else { return "ContainerCreating".to_owned() };
+        waiting.message.or(waiting.reason).unwrap_or_default()
+    }
+
+    fn is_waiting(&self, pod: &Pod, name: &str) -> bool {
+        let signals = self.shared.registry.get(pod::uid(pod));
+        let status = signals.map(|signals| signals.status.lock().clone()).unwrap_or_default();
+        let mut all = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
+        all.any(|it| it.name == name && it.state.as_ref().is_some_and(|it| it.waiting.is_some()))
+    }
+
+    /// Starts a command in a container.
+    ///
+    /// # Errors
+    /// There is no such container, or the command cannot be started.
+    pub async fn exec(
+        &self,
+        target: &Target,
+        options: &StreamOptions,
+    ) -> Result<Session, RequestError> {
+        let (_, container_id) = self.running(target).await?;
+        let request = ExecRequest {
+            container_id,
+            cmd: options.command.clone(),
+            tty: options.tty,
+            stdin: options.stdin,
+            stdout: options.stdout,
+            stderr: options.stderr && !options.tty,
+        };
+        let streams = self.shared.runtime.exec(&request).await;
+        streams.map(Session).map_err(|error| RequestError::internal(&error))
+    }
+
+    /// Joins a container's first process.
+    ///
+    /// # Errors
+    /// There is no such container, or it cannot be joined.
+    pub async fn attach(
+        &self,
+        target: &Target,
+        options: &StreamOptions,
+    ) -> Result<Session, RequestError> {
+        let (container, container_id) = self.running(target).await?;
+        let tty = container.tty.unwrap_or(false);
+        let request = AttachRequest {
+            container_id,
+            tty,
+            stdin: options.stdin,
+            stdout: options.stdout,
+            stderr: options.stderr && !tty,
+        };
+        let streams = self.shared.runtime.attach(&request).await;
+        streams.map(Session).map_err(|error| RequestError::internal(&error))
+    }
+
+    /// Runs a command to its end and answers what it wrote.
+    ///
+    /// # Errors
+    /// There is no such container, or the command fails.
+    pub async fn run_command(
+        &self,
+        target: &Target,
+        command: Vec<String>,
+    ) -> Result<Vec<u8>, RequestError> {
+        let (_, container_id) = self.running(target).await?;
+        let request = cri::ExecSyncRequest { container_id, cmd: command, timeout: 0 };
+        let answer = self.shared.runtime.exec_sync(&request).await;
+        let answer = answer.map_err(|error| RequestError::internal(&error))?;
+        let mut output = answer.stdout;
+        output.extend_from_slice(&answer.stderr);
+        if answer.exit_code != 0 {
+            let text = format!(
+                "command terminated with exit code {}: {}",
+                answer.exit_code,
+                String::from_utf8_lossy(&output)
+            );
+            return Err(RequestError::new(StatusCode::INTERNAL_SERVER_ERROR, text));
+        }
+        Ok(output)
+    }
+
+    /// Connects to a port inside a pod.
+    ///
+    /// # Errors
+    /// There is no such pod, it has no working sandbox, or nothing listens.
+    pub async fn port_forward(&self, target: &Target, port: u16) -> Result<BoxDuplex, RequestError> {
+        let pod = self.find_pod(target)?;
+        let filter = cri::PodSandboxFilter {
+            state: Some(cri::PodSandboxState::Ready),
+            label_selector: pod_labels(pod::uid(&pod)),
+            ..cri::PodSandboxFilter::default()
+        };
+        let listed = self.shared.runtime.list_pod_sandboxes(&filter).await;
+        let listed = listed.map_err(|error| RequestError::internal(&error))?;
+        let newest = listed.iter().max_by_key(|it| it.metadata.attempt).ok_or_else(|| {
+            RequestError::not_found(format!("pod not found (\"{}\")", target.pod))
+        })?;
+        let connected = self.shared.runtime.port_forward(&newest.id, port).await;
+        connected.map_err(|error| RequestError::internal(&error))
+    }
+}
+
+impl Session {
+    /// Joins the streams with the client's until the process ends, and tells the client how it ended.
+    pub async fn join(self, client: ClientStreams) {
+        let cri::Streams { stdin, stdout, stderr, resize, exit } = self.0;
+        let ClientStreams { stdin: typed, stdout: shown, stderr: shown_errors, mut error, resize: sizes } =
+            client;
+        let inputs = async {
+            tokio::join!(copy_input(typed, stdin), copy_sizes(sizes, resize));
+            // The end of the input is not the end of the session.
+            std::future::pending::<()>().await;
+        };
+        let outputs = async {
+            tokio::join!(copy_output(stdout, shown), copy_output(stderr, shown_errors));
+            exit.await
+        };
+        let result = tokio::select! {
+            () = inputs => return,
+            result = outputs => result,
+        };
+        let text = status_of(result).to_string();
+        // A client that has gone away does not read how it ended.
+        let _gone = error.write_all(text.as_bytes()).await;
+        let _gone = error.shutdown().await;
+    }
+}
+
+async fn copy_input(from: Option<BoxRead>, to: Option<BoxWrite>) {
+    let (Some(mut from), Some(mut to)) = (from, to) else { return };
+    // Either side may close at any time; then the process sees the end of its input.
+    let _closed = tokio::io::copy(&mut from, &mut to).await;
+    let _closed = to.shutdown().await;
+}
+
+async fn copy_output(from: Option<BoxRead>, to: Option<BoxWrite>) {
+    let Some(mut from) = from else { return };
+    match to {
+        Some(mut to) => {
+            let _closed = tokio::io::copy(&mut from, &mut to).await;
+            let _closed = to.shutdown().await;
+        }
+        None => {
+            let _closed = tokio::io::copy(&mut from, &mut tokio::io::sink()).await;
+        }
+    }
+}
+
+async fn copy_sizes(from: Option<BoxRead>, to: Option<mpsc::Sender<TerminalSize>>) {
+    let (Some(from), Some(to)) = (from, to) else { return };
+    let mut lines = BufReader::new(from).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let Ok(value) = serde_json::from_str::<Value>(&line) else { continue };
+        let number = |key: &str| value[key].as_u64().and_then(|it| u16::try_from(it).ok());
+        if let (Some(width), Some(height)) = (number("Width"), number("Height"))
+            && to.send(TerminalSize { width, height }).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// The `Status` that tells a client how its command ended.
+pub fn status_of(result: cri::Result<i32>) -> Value {
+    match result {
+        Ok(0) => json!({"metadata": {}, "status": "Success"}),
+        Ok(code) => json!({
+            "metadata": {}, "status": "Failure", "reason": "NonZeroExitCode",
+            "message": format!("command terminated with non-zero exit code: exit status {code}"),
+            "details": {"causes": [{"reason": "ExitCode", "message": code.to_string()}]},
+        }),
+        Err(error) => json!({
+            "metadata": {}, "status": "Failure", "reason": "InternalError", "code": 500,
+            "message": format!("Internal error occurred: error executing command in container: {}", error.rpc_text()),
+            "details": {"causes": [{"message": error.rpc_text()}]},
+        }),
+    }
+}

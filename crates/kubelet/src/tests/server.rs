@@ -1,0 +1,161 @@
+use bytes::Bytes;
+use futures::{SinkExt as _, StreamExt as _};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt as _, Empty};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+use crate::testing::{Bench, is_ready, restarts};
+
+async fn send(bench: &Bench, request: Request<Empty<Bytes>>) -> http::Response<hyper::body::Incoming> {
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let kubelet = bench.kubelet.clone();
+    bench.scope.spawn_until_cancelled("server", async move { kubelet.serve_connection(far).await });
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(near)).await.unwrap();
+    bench.scope.spawn_until_cancelled("client", async move {
+        let _closed = connection.with_upgrades().await;
+    });
+    sender.send_request(request).await.unwrap()
+}
+
+async fn get(bench: &Bench, path: &str) -> (StatusCode, String) {
+    let request = Request::get(path).header("host", "x").body(Empty::new()).unwrap();
+    let response = send(bench, request).await;
+    let status = response.status();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+async fn socket(
+    bench: &Bench,
+    path: &str,
+    protocol: &str,
+) -> WebSocketStream<TokioIo<hyper::upgrade::Upgraded>> {
+    let request = Request::get(path)
+        .header("host", "x")
+        .header("connection", "Upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+        .header("sec-websocket-protocol", protocol)
+        .body(Empty::new())
+        .unwrap();
+    let response = send(bench, request).await;
+    assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
+    assert_eq!(response.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    let upgraded = hyper::upgrade::on(response).await.unwrap();
+    WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Client, None).await
+}
+
+/// Everything received by channel, until the other side closes.
+async fn drain(
+    socket: &mut WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>,
+) -> std::collections::BTreeMap<u8, Vec<u8>> {
+    let mut channels: std::collections::BTreeMap<u8, Vec<u8>> = std::collections::BTreeMap::new();
+    while let Some(Ok(Message::Binary(message))) = socket.next().await {
+        channels.entry(message[0]).or_default().extend_from_slice(&message[1..]);
+    }
+    channels
+}
+
+fn pod() -> Value {
+    json!({"containers": [{"name": "a", "image": "image:1"}]})
+}
+
+#[tokio::test(start_paused = true)]
+async fn lists_figures_and_refusals() {
+    let bench = Bench::start().await;
+    bench.pod(pod());
+    bench.until("ready", is_ready).await;
+    assert_eq!(get(&bench, "/healthz").await, (StatusCode::OK, "ok".into()));
+    let (_, pods) = get(&bench, "/pods").await;
+    let pods: Value = serde_json::from_str(&pods).unwrap();
+    assert_eq!(pods["items"][0]["status"]["phase"], "Running");
+    let (_, summary) = get(&bench, "/stats/summary").await;
+    let summary: Value = serde_json::from_str(&summary).unwrap();
+    assert_eq!(summary["pods"][0]["podRef"]["name"], "p");
+    assert_eq!(summary["node"]["nodeName"], "node");
+    let (_, metrics) = get(&bench, "/metrics/resource").await;
+    assert!(metrics.contains("pod_cpu_usage_seconds_total{namespace=\"ns\",pod=\"p\"} 5\n"));
+    assert!(get(&bench, "/metrics").await.1.contains("kubelet_running_pods 1\n"));
+    assert_eq!(get(&bench, "/nope").await.0, StatusCode::NOT_FOUND);
+    let (status, text) = get(&bench, "/containerLogs/ns/gone/a").await;
+    assert_eq!((status, text.as_str()), (StatusCode::NOT_FOUND, "pod \"gone\" not found"));
+    let (status, text) = get(&bench, "/containerLogs/ns/p/b").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert_eq!(text, "container \"b\" not found in pod \"p\"");
+    let (status, text) = get(&bench, "/containerLogs/ns/p/a?previous=true").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert_eq!(text, "previous terminated container \"a\" in pod \"p\" not found");
+    assert_eq!(get(&bench, "/exec/ns/p/a?command=x&output=1").await.0, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test(start_paused = true)]
+async fn logs_are_read_and_followed_to_the_end() {
+    let bench = Bench::start().await;
+    bench.pod(pod());
+    bench.until("ready", is_ready).await;
+    let path = bench.runtime.container("a").unwrap().0.log_path;
+    let line = |text: &str| format!("2026-01-01T00:00:01.000000000Z stdout F {text}\n");
+    std::fs::write(&path, line("one") + &line("two")).unwrap();
+    let (status, text) = get(&bench, "/containerLogs/ns/p/a?tailLines=1").await;
+    assert_eq!((status, text.as_str()), (StatusCode::OK, "two\n"));
+
+    let request = Request::get("/containerLogs/ns/p/a?follow=true").header("host", "x");
+    let response = send(&bench, request.body(Empty::new()).unwrap()).await;
+    let mut body = response.into_body();
+    let mut read = async |wanted: &str| {
+        let mut all = Vec::new();
+        while !all.ends_with(wanted.as_bytes()) {
+            all.extend(body.frame().await.unwrap().unwrap().into_data().unwrap());
+        }
+    };
+    read("one\ntwo\n").await;
+    use std::io::Write as _;
+    let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+    file.write_all(line("three").as_bytes()).unwrap();
+    read("three\n").await;
+    // Rotated: the rest of the old file, then the new one.
+    std::fs::rename(&path, format!("{path}.20260101-000000")).unwrap();
+    file.write_all(line("four").as_bytes()).unwrap();
+    std::fs::write(&path, line("five")).unwrap();
+    read("five\n").await;
+    bench.runtime.end("a", 0);
+    assert!(body.frame().await.is_none(), "the end of the container ends the log");
+
+    bench.until("restarted", |pod| restarts(pod) == 1).await;
+    let (_, text) = get(&bench, "/containerLogs/ns/p/a?previous=true").await;
+    assert_eq!(text, "five\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_runs_over_web_socket() {
+    let bench = Bench::start().await;
+    bench.pod(pod());
+    bench.until("ready", is_ready).await;
+    let path = "/exec/ns/p/a?command=cat&command=-&input=1&output=1&error=1";
+    let mut socket = socket(&bench, path, "v5.channel.k8s.io").await;
+    socket.send(Message::Binary(Bytes::from_static(b"\0hello"))).await.unwrap();
+    socket.send(Message::Binary(Bytes::from_static(b"\xff\0"))).await.unwrap();
+    let channels = drain(&mut socket).await;
+    assert_eq!(channels[&1], b"cat -:hello");
+    let status: Value = serde_json::from_slice(&channels[&3]).unwrap();
+    assert_eq!(status["reason"], "NonZeroExitCode");
+    assert_eq!(status["details"]["causes"][0]["message"], "3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn ports_are_forwarded_over_web_socket() {
+    let bench = Bench::start().await;
+    bench.pod(pod());
+    bench.until("ready", is_ready).await;
+    let mut socket = socket(&bench, "/portForward/ns/p?port=80&port=81", "v4.channel.k8s.io").await;
+    let channels = drain(&mut socket).await;
+    assert_eq!(channels[&0], b"\x50\x00port 80");
+    assert_eq!(channels[&1], b"\x50\x00");
+    assert_eq!(channels[&2], b"\x51\x00port 81");
+}
