@@ -74,9 +74,18 @@ impl Open {
 
     /// Writes all tables anew without what has been removed from them.
     fn rewrite_tables(&self) -> Result<(), fjall::Error> {
+        self.write_tables()?;
+        self.keyspace.major_compact()?;
+        // The engine lets go of replaced tables only when it turns its memory into a table, and needs
+        // something to put there.
+        self.keyspace.insert(FACT_FORMAT, encode_fact(FACT_FORMAT, FORMAT_VERSION.into()))?;
+        self.write_tables()
+    }
+
+    /// Turns everything in the engine's memory into tables.
+    fn write_tables(&self) -> Result<(), fjall::Error> {
         self.keyspace.rotate_memtable()?;
-        self.wait_until(|keyspace| keyspace.sealed_memtable_count() == 0)?;
-        self.keyspace.major_compact()
+        self.wait_until(|keyspace| keyspace.sealed_memtable_count() == 0)
     }
 }
 
@@ -125,7 +134,7 @@ impl FjallDisk {
     #[cfg(test)]
     pub(super) fn flush_tables(&self) {
         let open = self.open.as_ref().expect("the database is open");
-        open.keyspace.rotate_memtable_and_wait().expect("tables can be written");
+        open.write_tables().expect("tables can be written");
     }
 
     /// Takes the database out of service.
