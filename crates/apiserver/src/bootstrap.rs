@@ -67,6 +67,7 @@ impl Server {
     }
 
     pub(crate) async fn bootstrap(self: &Arc<Self>) {
+        self.start_custom_resources().await;
         for name in NAMESPACES {
             self.ensure_logged("namespaces", json!({"apiVersion": "v1", "kind": "Namespace",
                 "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}}}))

@@ -12,6 +12,7 @@ mod bootstrap;
 mod bootstrap_policy;
 pub mod cache;
 pub mod call;
+mod custom;
 mod delete;
 pub mod dial;
 pub mod discovery;

@@ -7,6 +7,8 @@ use api::resource::Resource;
 use arc_swap::ArcSwap;
 use schema::Schema;
 
+use crate::custom::ScalePaths;
+
 /// Group, version and plural.
 type Key = (String, String, String);
 
@@ -22,6 +24,7 @@ pub struct Table {
     by_place: HashMap<(String, String), Arc<Resource>>,
     /// Schemas of custom resources, by path.
     schemas: HashMap<Key, Schema>,
+    scales: HashMap<Key, ScalePaths>,
 }
 
 /// A row that a definition adds, with its schema.
@@ -31,6 +34,8 @@ pub struct CustomRow {
     pub row: Arc<Resource>,
     /// Its objects' schema.
     pub schema: Schema,
+    /// Where its objects keep their size, when they have a `scale`.
+    pub(crate) scale: Option<ScalePaths>,
 }
 
 fn key_of(row: &Resource) -> Key {
@@ -41,6 +46,11 @@ impl Table {
     fn new(generation: u64, rows: Vec<Arc<Resource>>, custom: &[CustomRow]) -> Self {
         let mut table = Self { generation, ..Self::default() };
         table.schemas = custom.iter().map(|c| (key_of(&c.row), c.schema.clone())).collect();
+        for custom in custom {
+            if let Some(scale) = &custom.scale {
+                table.scales.insert(key_of(&custom.row), scale.clone());
+            }
+        }
         for row in &rows {
             table.by_path.insert(key_of(row), Arc::clone(row));
             let place = (row.storage_group.to_string(), row.storage_plural.to_string());
@@ -57,6 +67,11 @@ impl Table {
     /// The schema of a custom resource's row.
     pub fn custom_schema(&self, row: &Resource) -> Option<Schema> {
         self.schemas.get(&key_of(row)).cloned()
+    }
+
+    /// Where a custom resource's objects keep their size.
+    pub(crate) fn scale_paths(&self, row: &Resource) -> Option<&ScalePaths> {
+        self.scales.get(&key_of(row))
     }
 
     /// The schema of a row's objects; a kind that has none admits everything.
@@ -103,17 +118,22 @@ impl Table {
     }
 }
 
+/// The built-in rows that are served without being asked for.
+fn built_in() -> Vec<Arc<Resource>> {
+    api::kinds::all().iter().filter(|row| !row.off_by_default).cloned().collect()
+}
+
 /// The table as it is now; readers take a snapshot and never wait.
 #[derive(Debug)]
 pub struct Registry {
     table: ArcSwap<Table>,
-    custom: parking_lot::Mutex<BTreeMap<String, Vec<CustomRow>>>,
+    custom: parking_lot::Mutex<BTreeMap<String, (String, Vec<CustomRow>)>>,
 }
 
 impl Default for Registry {
     fn default() -> Self {
         Self {
-            table: ArcSwap::from_pointee(Table::new(1, api::kinds::all().to_vec(), &[])),
+            table: ArcSwap::from_pointee(Table::new(1, built_in(), &[])),
             custom: parking_lot::Mutex::default(),
         }
     }
@@ -125,16 +145,26 @@ impl Registry {
         self.table.load_full()
     }
 
-    /// Sets (or, with no rows, removes) what the definition `name` adds.
-    pub fn set_custom(&self, name: &str, rows: Vec<CustomRow>) {
+    /// The definitions that have rows.
+    pub fn custom_names(&self) -> Vec<String> {
+        self.custom.lock().keys().cloned().collect()
+    }
+
+    /// The version of a definition whose rows are in the table.
+    pub fn custom_version(&self, name: &str) -> Option<String> {
+        self.custom.lock().get(name).map(|(version, _)| version.clone())
+    }
+
+    /// Sets (or, with no rows, removes) what one version of the definition `name` adds.
+    pub fn set_custom(&self, name: &str, version: &str, rows: Vec<CustomRow>) {
         let mut custom = self.custom.lock();
         if rows.is_empty() {
             custom.remove(name);
         } else {
-            custom.insert(name.to_owned(), rows);
+            custom.insert(name.to_owned(), (version.to_owned(), rows));
         }
-        let added: Vec<CustomRow> = custom.values().flatten().cloned().collect();
-        let mut all = api::kinds::all().to_vec();
+        let added: Vec<CustomRow> = custom.values().flat_map(|(_, rows)| rows).cloned().collect();
+        let mut all = built_in();
         all.extend(added.iter().map(|custom| Arc::clone(&custom.row)));
         let generation = self.table.load().generation + 1;
         self.table.store(Arc::new(Table::new(generation, all, &added)));

@@ -1,0 +1,114 @@
+//! From a definition to rows of the table.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use api::resource::{
+    ALL_VERBS, Cell, Column, NameRule, Names, Resource, Scope, StrategyRef, Subresource,
+};
+use schema::{Schema, SchemaError};
+use serde_json::Value;
+
+use super::strategy::CustomStrategy;
+use crate::handle::text;
+use crate::registry::CustomRow;
+
+/// Where a custom resource keeps what `scale` shows, as simple JSON paths.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ScalePaths {
+    /// `spec.…`
+    pub(crate) replicas: String,
+    /// `status.…`
+    pub(crate) status_replicas: String,
+    /// `status.…`, may be empty.
+    pub(crate) selector: String,
+}
+
+/// The served versions of a definition.
+///
+/// # Errors
+/// A schema cannot be read.
+pub(crate) fn of(definition: &Value) -> Result<Vec<CustomRow>, SchemaError> {
+    let versions = definition.pointer("/spec/versions").and_then(Value::as_array);
+    let versions: Vec<&Value> = versions.into_iter().flatten().collect();
+    let storage = versions.iter().find(|v| v["storage"] == Value::Bool(true));
+    let storage = storage.map(|version| text(version, "/name").to_owned()).unwrap_or_default();
+    let served = versions.iter().filter(|v| v["served"] == Value::Bool(true));
+    served.map(|version| row(definition, version, &storage)).collect()
+}
+
+fn owned(definition: &Value, pointer: &str) -> Cow<'static, str> {
+    Cow::Owned(text(definition, pointer).to_owned())
+}
+
+fn names(definition: &Value, pointer: &str) -> Names {
+    let list = definition.pointer(pointer).and_then(Value::as_array);
+    Names::Owned(list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect())
+}
+
+fn row(definition: &Value, version: &Value, storage: &str) -> Result<CustomRow, SchemaError> {
+    let open = Value::Object(serde_json::Map::from_iter([
+        ("type".to_owned(), Value::from("object")),
+        ("x-kubernetes-preserve-unknown-fields".to_owned(), Value::Bool(true)),
+    ]));
+    let open_api = version.pointer("/schema/openAPIV3Schema").cloned().unwrap_or(open);
+    let preserves_all =
+        definition.pointer("/spec/preserveUnknownFields") == Some(&Value::Bool(true));
+    let schema = if preserves_all { Schema::any() } else { Schema::custom_resource(&open_api)? };
+    let has_status = version.pointer("/subresources/status").is_some();
+    let scale = version.pointer("/subresources/scale").map(|scale| ScalePaths {
+        replicas: text(scale, "/specReplicasPath").to_owned(),
+        status_replicas: text(scale, "/statusReplicasPath").to_owned(),
+        selector: text(scale, "/labelSelectorPath").to_owned(),
+    });
+    let mut subresources = Vec::new();
+    subresources.extend(has_status.then_some(Subresource::STATUS));
+    subresources.extend(scale.is_some().then_some(Subresource::SCALE));
+    let namespaced = text(definition, "/spec/scope") == "Namespaced";
+    let strategy = CustomStrategy::new(open_api, version, has_status);
+    let row = Resource {
+        group: owned(definition, "/spec/group"),
+        version: owned(version, "/name"),
+        kind: owned(definition, "/spec/names/kind"),
+        list_kind: owned(definition, "/spec/names/listKind"),
+        plural: owned(definition, "/spec/names/plural"),
+        singular: owned(definition, "/spec/names/singular"),
+        short_names: names(definition, "/spec/names/shortNames"),
+        categories: names(definition, "/spec/names/categories"),
+        scope: if namespaced { Scope::Namespaced } else { Scope::Cluster },
+        verbs: Names::Static(ALL_VERBS),
+        subresources,
+        columns: columns(version),
+        name_rule: NameRule::Subdomain,
+        has_status,
+        has_generation: true,
+        create_on_update: false,
+        virtual_only: false,
+        off_by_default: false,
+        storage_group: owned(definition, "/spec/group"),
+        storage_version: Cow::Owned(storage.to_owned()),
+        storage_plural: owned(definition, "/spec/names/plural"),
+        strategy: StrategyRef::Shared(Arc::new(strategy)),
+    };
+    Ok(CustomRow { row: Arc::new(row), schema, scale })
+}
+
+fn columns(version: &Value) -> Vec<Column> {
+    let columns = version.get("additionalPrinterColumns").and_then(Value::as_array);
+    columns
+        .into_iter()
+        .flatten()
+        .map(|column| Column {
+            name: owned(column, "/name"),
+            kind: owned(column, "/type"),
+            format: owned(column, "/format"),
+            description: owned(column, "/description"),
+            priority: column
+                .get("priority")
+                .and_then(Value::as_i64)
+                .and_then(|priority| i32::try_from(priority).ok())
+                .unwrap_or(0),
+            cell: Cell::Path(text(column, "/jsonPath").to_owned()),
+        })
+        .collect()
+}

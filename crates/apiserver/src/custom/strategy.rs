@@ -1,0 +1,70 @@
+//! What is particular to a custom resource: all of it comes from the schema in its definition.
+
+use api::field::Error;
+use api::object::SelectableFields;
+use api::resource::Strategy;
+use serde_json::Value;
+
+use super::{defaulting, validation};
+use crate::handle::text;
+use crate::json_path;
+
+pub(crate) struct CustomStrategy {
+    schema: Value,
+    has_status: bool,
+    /// Paths of selectable fields as a query names them. They live as long as the program, because a
+    /// field selector's answer is kept with every object; a definition has at most eight.
+    selectable: Vec<&'static str>,
+}
+
+impl CustomStrategy {
+    pub(crate) fn new(schema: Value, version: &Value, has_status: bool) -> Self {
+        let fields = version.get("selectableFields").and_then(Value::as_array);
+        let selectable = fields
+            .into_iter()
+            .flatten()
+            .map(|field| text(field, "/jsonPath").trim_start_matches('.'))
+            .map(interned)
+            .collect();
+        Self { schema, has_status, selectable }
+    }
+}
+
+/// One static copy of each distinct path, however often a definition changes.
+fn interned(path: &str) -> &'static str {
+    static PATHS: parking_lot::Mutex<Vec<&'static str>> = parking_lot::Mutex::new(Vec::new());
+    let mut paths = PATHS.lock();
+    if let Some(known) = paths.iter().find(|known| **known == path) {
+        return known;
+    }
+    let fresh: &'static str = Box::leak(path.to_owned().into_boxed_str());
+    paths.push(fresh);
+    fresh
+}
+
+impl Strategy for CustomStrategy {
+    fn default(&self, object: &mut Value) {
+        defaulting::apply(&self.schema, object, 0);
+    }
+
+    fn validate(&self, object: &Value) -> Vec<Error> {
+        validation::check(&self.schema, object)
+    }
+
+    fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<Error> {
+        debug_assert!(self.has_status, "only a resource with a status has its update checked");
+        validation::check(&self.schema, new)
+    }
+
+    fn selectable_fields(&self, object: &Value) -> SelectableFields {
+        let value = |path: &'static str| {
+            let found = json_path::find(object, &format!(".{path}"));
+            match found.first() {
+                Some(Value::String(text)) => text.as_str().into(),
+                Some(Value::Null) | None => "".into(),
+                Some(other) => other.to_string().into_boxed_str(),
+            }
+        };
+        self.selectable.iter().map(|path| (*path, value(path))).collect()
+    }
+}
