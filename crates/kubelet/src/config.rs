@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clock::Clock;
 use k8s_openapi::api::core::v1::Taint;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use podlife::eviction::Thresholds;
 
 /// See the module's text.
 #[derive(Clone, Debug)]
@@ -43,6 +44,8 @@ pub struct Config {
     pub port: u16,
     /// What pods cannot have.
     pub reserved: BTreeMap<String, Quantity>,
+    /// From which point on the node is under pressure.
+    pub eviction: Thresholds,
     /// The version to report.
     pub version: String,
     /// The program's name for events.
@@ -71,6 +74,7 @@ impl Config {
             pods_max: 110,
             port: 10250,
             reserved: BTreeMap::new(),
+            eviction: Thresholds::default(),
             version: "v1.37.0".to_owned(),
             component: "kubelet".to_owned(),
             clock: Clock::system(),

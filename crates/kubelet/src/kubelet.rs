@@ -18,7 +18,7 @@ use crate::references::References;
 use crate::shared::{Readiness, Shared};
 use crate::status_writer::StatusWriter;
 use crate::tokens::Tokens;
-use crate::{cgroups, logs, node};
+use crate::{cgroups, eviction, image_gc, logs, node};
 
 /// Why a kubelet cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +83,22 @@ impl Kubelet {
         Ok(kubelet)
     }
 
+    /// Starts a kubelet and runs until `scope` ends.
+    ///
+    /// # Errors
+    /// The node is not fit: see [`StartError`].
+    pub async fn run(
+        config: Config,
+        client: Client,
+        runtime: Arc<dyn RuntimeService>,
+        images: Arc<dyn ImageService>,
+        scope: &task::Scope,
+    ) -> Result<(), StartError> {
+        let _kubelet = Self::start(config, client, runtime, images, scope).await?;
+        scope.cancelled().await;
+        Ok(())
+    }
+
     fn put_together(
         config: Config,
         client: Client,
@@ -114,6 +130,7 @@ impl Kubelet {
             pulls: Pulls::new(Arc::clone(&images), events.clone(), scope.clone()),
             statuses: StatusWriter::start(&client, scope),
             pressure: parking_lot::Mutex::default(),
+            node_changed: Arc::default(),
             readiness: ArcSwap::from_pointee(Readiness::default()),
             runtime_name: version.runtime_name,
             host_ips: config.node_ips.iter().map(ToString::to_string).collect(),
@@ -139,5 +156,8 @@ impl Kubelet {
         scope.supervise("runtime events", move || pods::follow_runtime(Arc::clone(&following)));
         scope.spawn_until_cancelled("node status", node::run(Arc::clone(shared)));
         scope.spawn_until_cancelled("log rotation", logs::rotation::run(Arc::clone(shared)));
+        scope.spawn_until_cancelled("eviction", eviction::run(Arc::clone(shared)));
+        scope.spawn_until_cancelled("volume limits", eviction::watch_volumes(Arc::clone(shared)));
+        scope.spawn_until_cancelled("image removal", image_gc::run(Arc::clone(shared)));
     }
 }

@@ -8,7 +8,9 @@
 mod cgroups;
 pub mod config;
 mod events;
+mod eviction;
 mod hooks;
+mod image_gc;
 mod kubelet;
 pub mod limits;
 mod logs;

@@ -53,7 +53,7 @@ impl Keeper {
         let own = WatchScope::all::<Node>()
             .fields(format!("metadata.name={}", shared.config.node_name));
         let nodes = shared.client.informer_of::<Node>(own);
-        let changed = Arc::new(Notify::new());
+        let changed = Arc::clone(&shared.node_changed);
         let waking = Arc::clone(&changed);
         nodes.on_change(move |change| {
             let echo = matches!(change, Change::Updated { old, new } if old.spec == new.spec

@@ -17,6 +17,14 @@ use tokio::sync::{Notify, watch};
 use crate::shared::Shared;
 use crate::worker::Worker;
 
+/// An end decided outside of the worker.
+#[derive(Clone, Debug)]
+pub(crate) struct Sentence {
+    pub(crate) verdict: podlife::status::Verdict,
+    /// Seconds for the containers to end; `None`: the pod's own.
+    pub(crate) grace: Option<i64>,
+}
+
 /// What others know of a pod's worker.
 #[derive(Debug)]
 pub(crate) struct Signals {
@@ -34,7 +42,7 @@ pub(crate) struct Signals {
     /// Counts changes of the verdicts.
     pub(crate) verdicts: watch::Sender<u64>,
     /// An end decided outside of the worker (an eviction).
-    pub(crate) verdict: Mutex<Option<podlife::status::Verdict>>,
+    pub(crate) verdict: Mutex<Option<Sentence>>,
 }
 
 /// The workers by UID.
@@ -72,16 +80,6 @@ impl Registry {
         self.workers.lock().values().cloned().collect()
     }
 
-    /// The worker of the pod of that name.
-    pub(crate) fn find(&self, namespace: &str, name: &str) -> Option<Arc<Signals>> {
-        let workers = self.workers.lock();
-        let mut same =
-            workers.values().filter(|it| it.namespace == namespace && it.name == name);
-        let first = same.next()?;
-        // Of two, the one whose pod still exists.
-        Some(Arc::clone(same.find(|it| it.pod.lock().is_some()).unwrap_or(first)))
-    }
-
     /// Starts a worker for a pod that has none, and wakes it.
     pub(crate) fn ensure(&self, uid: &str, namespace: &str, name: &str, pod: Option<&Arc<Pod>>) {
         let Some(shared) = self.shared.get().and_then(std::sync::Weak::upgrade) else { return };
@@ -117,7 +115,7 @@ impl Registry {
 
 /// Follows the API's pods of this node.
 pub(crate) fn follow_api(shared: &Arc<Shared>) {
-    let registry = Arc::clone(&shared.registry);
+    let (registry, statuses) = (Arc::clone(&shared.registry), shared.statuses.clone());
     shared.pods.on_change(move |change| {
         let pod = change.object();
         let (uid, namespace, name) = (pod::uid(pod), pod::namespace(pod), pod::name(pod));
@@ -128,6 +126,7 @@ pub(crate) fn follow_api(shared: &Arc<Shared>) {
                 registry.ensure(uid, namespace, name, Some(new));
             }
             Change::Updated { old, new } => {
+                statuses.seen(new);
                 if matters(old, new) {
                     registry.ensure(uid, namespace, name, Some(new));
                 }

@@ -61,6 +61,8 @@ pub(crate) struct Shared {
     pub(crate) registry: Arc<Registry>,
     pub(crate) readiness: ArcSwap<Readiness>,
     pub(crate) pressure: Mutex<Pressure>,
+    /// Tells that the node's status has something new to say.
+    pub(crate) node_changed: Arc<tokio::sync::Notify>,
     pub(crate) place: Place,
     pub(crate) runtime_name: String,
     pub(crate) host_ips: Vec<String>,

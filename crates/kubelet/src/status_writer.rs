@@ -20,6 +20,8 @@ struct Wanted {
     status: PodStatus,
     /// What the API has, as far as is known.
     written: Option<Value>,
+    /// The revision that the last write made.
+    revision: u64,
     /// Whether the object goes when the status is there.
     delete: bool,
 }
@@ -53,6 +55,7 @@ impl StatusWriter {
             name: podlife::pod::name(pod).to_owned(),
             status: PodStatus::default(),
             written: pod.status.as_ref().map(|status| json!(status)),
+            revision: 0,
             delete: false,
         });
         if entry.written.is_some() && entry.status == status {
@@ -64,6 +67,36 @@ impl StatusWriter {
             self.queue.add(uid);
         } else {
             self.queue.add_after(uid, STATUS_LINGER);
+        }
+    }
+
+    /// Takes note of a pod as the API now has it: where someone else has changed what the kubelet
+    /// answers for, it is written again.
+    pub(crate) fn seen(&self, pod: &Pod) {
+        let uid = podlife::pod::uid(pod);
+        let mut wanted = self.wanted.lock();
+        let Some(entry) = wanted.get_mut(uid) else { return };
+        if entry.written.is_none() || revision_of(pod) <= entry.revision {
+            return;
+        }
+        let have = json!(pod.status.clone().unwrap_or_default());
+        let target = json!(entry.status);
+        let owned = |value: &Value| {
+            let conditions = value["conditions"].as_array().cloned().unwrap_or_default();
+            let ready = conditions.into_iter().filter(|it| {
+                matches!(it["type"].as_str(), Some("Ready" | "ContainersReady" | "Initialized"))
+            });
+            let ready: Vec<_> =
+                ready.map(|it| (it["type"].to_string(), it["status"].to_string())).collect();
+            (value["phase"].clone(), value["podIP"].clone(), ready)
+        };
+        let (mut have_owned, mut target_owned) = (owned(&have), owned(&target));
+        have_owned.2.sort();
+        target_owned.2.sort();
+        if have_owned != target_owned {
+            entry.written = Some(have);
+            drop(wanted);
+            self.queue.add_after(uid.to_owned(), STATUS_LINGER);
         }
     }
 
@@ -91,12 +124,17 @@ impl StatusWriter {
         let target = json!(wanted.status);
         let known = wanted.written.clone().unwrap_or_else(|| json!({}));
         let patch = difference(&known, &target);
-        if !patch.is_empty() && !self.patch(uid, &wanted, patch).await? {
-            self.forget(uid);
-            return Ok(Outcome::Done);
+        let mut revision = wanted.revision;
+        if !patch.is_empty() {
+            let Some(answer) = self.patch(uid, &wanted, patch).await? else {
+                self.forget(uid);
+                return Ok(Outcome::Done);
+            };
+            revision = revision_of(&answer);
         }
         if let Some(entry) = self.wanted.lock().get_mut(uid) {
             entry.written = Some(target);
+            entry.revision = revision;
         }
         if wanted.delete {
             self.delete_now(uid, &wanted).await?;
@@ -105,22 +143,28 @@ impl StatusWriter {
         Ok(Outcome::Done)
     }
 
-    /// Whether the pod still exists.
+    /// The pod as it is afterwards; `None` when it no longer exists.
     async fn patch(
         &self,
         uid: &str,
         wanted: &Wanted,
         patch: Map<String, Value>,
-    ) -> Result<bool, kube::Error> {
+    ) -> Result<Option<Pod>, kube::Error> {
         let pods = self.client.namespaced::<Pod>(&wanted.namespace);
         let body = json!({"metadata": {"uid": uid}, "status": patch});
         let done =
             pods.patch_status(&wanted.name, &PatchParams::default(), &Patch::Strategic(body)).await;
         match done {
-            Ok(_) => Ok(true),
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {
-                // 409: the name belongs to another pod by now.
-                Ok(status.code == 409 && !status.message.contains("uid"))
+            // The name belongs to another pod by now.
+            Ok(pod) if podlife::pod::uid(&pod) != uid => Ok(None),
+            Ok(pod) => Ok(Some(pod)),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                let now = pods.get_opt(&wanted.name).await?;
+                match now.filter(|pod| podlife::pod::uid(pod) == uid) {
+                    Some(_) => Err(kube::Error::Api(status)),
+                    None => Ok(None),
+                }
             }
             Err(error) => Err(error),
         }
@@ -137,6 +181,11 @@ impl StatusWriter {
             Err(error) => Err(error),
         }
     }
+}
+
+fn revision_of(pod: &Pod) -> u64 {
+    let revision = pod.metadata.resource_version.as_deref();
+    revision.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 /// Lists that a strategic merge patch merges by a key instead of replacing them.

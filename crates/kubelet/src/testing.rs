@@ -56,6 +56,14 @@ impl Bench {
             cluster_dns: vec!["10.43.0.10".parse().unwrap()],
             resolv_conf: directory.path().join("resolv.conf"),
             clock: clock.clone(),
+            // What this machine has left is none of a test's business.
+            eviction: podlife::eviction::Thresholds {
+                memory_available_bytes: 0,
+                disk_free_percent: 0,
+                inodes_free_percent: 0,
+                image_disk_free_percent: 0,
+                process_ids_free_percent: 0,
+            },
             ..Config::new("node")
         };
         let services = Arc::clone(&runtime);

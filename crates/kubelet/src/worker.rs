@@ -83,7 +83,6 @@ pub(crate) struct Worker {
     /// When the pod began to be stopped, and how long it has.
     stopping_since: Option<(Timestamp, i64)>,
     volumes: VolumeSet,
-    volumes_written: bool,
     messages: BTreeMap<String, String>,
     failures: u32,
     deleted: bool,
@@ -110,7 +109,6 @@ impl Worker {
             kills: HashMap::new(),
             stopping_since: None,
             volumes: VolumeSet::default(),
-            volumes_written: false,
             messages: BTreeMap::new(),
             failures: 0,
             deleted: false,

@@ -13,6 +13,7 @@ pub mod container;
 pub mod dns;
 pub mod downward;
 pub mod env;
+pub mod eviction;
 pub mod grace;
 pub mod hash;
 pub mod hostname;

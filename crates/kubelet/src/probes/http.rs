@@ -33,11 +33,10 @@ pub(crate) struct Request {
     headers: Vec<(String, String)>,
 }
 
-/// An answer, cut to what an event shows.
+/// An answer, of which the body was read and dropped.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    pub(crate) body: Vec<u8>,
     location: Option<String>,
 }
 
@@ -135,18 +134,15 @@ where
         let status = response.status().as_u16();
         let location = response.headers().get(LOCATION).and_then(|it| it.to_str().ok());
         let location = location.map(str::to_owned);
-        let mut body = Vec::new();
+        let mut read = 0;
         let mut incoming = response.into_body();
-        while body.len() < PROBE_BODY_BYTES_MAX
+        while read < PROBE_BODY_BYTES_MAX
             && let Some(frame) = incoming.frame().await
         {
-            match frame {
-                Ok(frame) => body.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new())),
-                Err(error) => return Err(request.failed(error)),
-            }
+            let frame = frame.map_err(|error| request.failed(error))?;
+            read += frame.data_ref().map_or(0, Bytes::len);
         }
-        body.truncate(PROBE_BODY_BYTES_MAX);
-        Ok(Answer { status, body, location })
+        Ok(Answer { status, location })
     };
     let mut connection = std::pin::pin!(connection);
     let mut answer = std::pin::pin!(answer);

@@ -308,3 +308,49 @@ async fn resources_change_in_place_and_ephemeral_containers_join() {
     assert_eq!(target, bench.runtime.container("a").unwrap().0.id);
     assert_eq!(restarts(&bench.api.pod("p").unwrap()), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_others_write_into_the_status_is_put_right() {
+    let bench = Bench::start().await;
+    bench.pod(one(json!({})));
+    bench.until("ready", is_ready).await;
+    bench.api.edit("pods", "ns", "p", |pod| {
+        for condition in pod["status"]["conditions"].as_array_mut().unwrap() {
+            if condition["type"] == "Ready" {
+                condition["status"] = json!("False");
+            }
+        }
+    });
+    bench.until("ready again", is_ready).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_beyond_its_limit_ends_the_pod() {
+    let bench = Bench::start().await;
+    let mut spec = one(json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]}));
+    spec["volumes"] = json!([{"name": "v", "emptyDir": {"sizeLimit": "64Ki"}}]);
+    bench.pod(spec);
+    bench.until("ready", is_ready).await;
+    let directory =
+        bench.directory.path().join("kubelet/pods/uid-p/volumes/kubernetes.io~empty-dir/v");
+    std::fs::write(directory.join("big"), vec![1; 1 << 20]).unwrap();
+    let pod = bench.until("evicted", |pod| phase(pod) == "Failed").await;
+    let status = pod.status.unwrap();
+    assert_eq!(status.reason.as_deref(), Some("Evicted"));
+    let message = "Usage of EmptyDir volume \"v\" exceeds the limit \"64Ki\". ";
+    assert_eq!(status.message.as_deref(), Some(message));
+}
+
+#[tokio::test(start_paused = true)]
+async fn images_as_volumes_are_pulled_first() {
+    let bench = Bench::start().await;
+    let mut spec = one(json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]}));
+    spec["volumes"] = json!([{"name": "v", "image": {"reference": "data:1", "pullPolicy": "IfNotPresent"}}]);
+    bench.pod(spec);
+    bench.until("ready", is_ready).await;
+    let log = bench.runtime.log();
+    assert_eq!(log[..2], ["pull data:1".to_owned(), "run sandbox 0".to_owned()]);
+    let (_, config) = bench.runtime.container("a").unwrap();
+    let mount = config.mounts.iter().find(|it| it.container_path == "/v").unwrap();
+    assert_eq!(mount.image.as_ref().unwrap().image, "data:1");
+}

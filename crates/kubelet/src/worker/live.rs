@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use client::EventKind;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container, Pod};
 use podlife::actions::{PodActions, compute_pod_actions};
 use podlife::admit::{NodeState, admit};
 use podlife::container::{SandboxParts, sandbox_config};
 use podlife::env::Referenced;
+use podlife::pod::ContainerRef;
 use podlife::status::Verdict;
 use podlife::{cgroup, dns, grace, hostname, pod, qos, resources};
 
 use super::{Next, Stage, Worker};
+use crate::pulls::{PullState, Wish};
 use crate::references;
 use crate::volumes::{self, Context};
 
@@ -21,8 +23,13 @@ impl Worker {
     /// Turns to stopping when the pod is to end.
     pub(super) fn decide_end(&mut self) {
         let outside = self.signals.verdict.lock().take();
-        if let Some(verdict) = outside {
-            self.verdict = Some(verdict);
+        if let Some(sentence) = outside {
+            self.verdict = Some(sentence.verdict);
+            self.begin_stopping();
+            if let (Some(grace), Some((_, have))) = (sentence.grace, &mut self.stopping_since) {
+                *have = grace;
+            }
+            return;
         }
         let deleting = self.pod.metadata.deletion_timestamp.is_some();
         if self.gone || deleting || pod::is_finished(&self.pod) || self.verdict.is_some() {
@@ -205,6 +212,7 @@ impl Worker {
         if self.observed.is_empty() {
             self.limit_group();
         }
+        self.pull_volumes(&referenced).await?;
         self.set_up_volumes(&referenced).await?;
         Ok(referenced)
     }
@@ -217,13 +225,68 @@ impl Worker {
         let limits = crate::cgroups::limits(&resources::of_pod(&self.pod));
         let done = cgroups.group(&path).and_then(|group| {
             group.create()?;
-            group.set(&limits)
+            group.set(&limits)?;
+            self.weigh_classes(cgroups)
         });
         if let Err(error) = done {
             let message = format!("unable to ensure pod container exists: {}", cri::error::chain(&error));
             let reason = "FailedCreatePodContainer";
             self.shared.events.pod(&self.pod, EventKind::Warning, reason, message);
         }
+    }
+
+    /// The burstable pods together weigh what they ask for together.
+    pub(super) fn weigh_classes(
+        &self,
+        cgroups: &linux::cgroup::Cgroups,
+    ) -> Result<(), linux::cgroup::CgroupError> {
+        let burstable = self.shared.pods.list().into_iter().filter(|it| {
+            !pod::is_finished(it) && qos::class(it) == qos::Class::Burstable
+        });
+        let cpu_milli = burstable.map(|it| resources::pod_request(&it, "cpu")).sum();
+        crate::cgroups::weigh_burstable(cgroups, &self.shared.config.cgroup_prefix, cpu_milli)
+    }
+
+    /// Pulls the images that are volumes.
+    async fn pull_volumes(&mut self, referenced: &Referenced) -> Result<(), Next> {
+        let volumes: Vec<_> = pod::spec(&self.pod).volumes.clone().unwrap_or_default();
+        let images = volumes.into_iter().filter_map(|it| Some((it.name, it.image?)));
+        for (name, source) in images {
+            let container = Container {
+                name: format!("volume {name}"),
+                image: source.reference,
+                image_pull_policy: source.pull_policy,
+                ..Container::default()
+            };
+            if let Some(ready) = self.volumes.ready.get(&name)
+                && ready.image.is_some()
+            {
+                continue;
+            }
+            let secrets = references::pull_secrets(&self.pod, referenced);
+            let wish = Wish {
+                pod: &self.pod,
+                reference: ContainerRef::Main(0),
+                container: &container,
+                secrets: &secrets,
+                now: self.now(),
+            };
+            let wake = self.waker();
+            let pulls = self.shared.pulls.clone();
+            match pulls.ensure(&mut self.pulls, wish, wake).await {
+                PullState::Present(_) => {}
+                PullState::Pending => return Err(Next::Wake),
+                PullState::Failed(error, retry) => {
+                    let message = format!(
+                        "MountVolume.SetUp failed for volume \"{name}\" : {}: {}",
+                        error.reason, error.message
+                    );
+                    let next = self.failed_mount(&message);
+                    return Err(retry.map_or(next, Next::At));
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn set_up_volumes(&mut self, referenced: &Referenced) -> Result<(), Next> {
@@ -242,7 +305,6 @@ impl Worker {
         match volumes::set_up(&context).await {
             Ok(set) => {
                 self.volumes = set;
-                self.volumes_written = true;
                 Ok(())
             }
             Err(failed) => {

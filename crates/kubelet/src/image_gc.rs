@@ -1,0 +1,99 @@
+//! Removing images that no container uses, when their disk gets full.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cri::{ContainerFilter, Image, ImageFilter, ImageSpec};
+use jiff::Timestamp;
+
+use crate::limits::{IMAGE_AGE_MIN, IMAGE_DISK_HIGH_PERCENT, IMAGE_DISK_LOW_PERCENT, IMAGE_GC_PERIOD};
+use crate::node::machine;
+use crate::shared::Shared;
+
+/// The file system that images are on.
+pub(crate) async fn file_system(shared: &Shared) -> Option<PathBuf> {
+    let info = shared.images.image_fs_info().await.ok()?;
+    let first = info.image_filesystems.first()?;
+    (!first.mountpoint.is_empty()).then(|| PathBuf::from(&first.mountpoint))
+}
+
+/// Looks at images for as long as the kubelet runs.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let mut last_used: HashMap<String, Timestamp> = HashMap::new();
+    loop {
+        shared.clock.sleep(IMAGE_GC_PERIOD).await;
+        let Some(unused) = unused(&shared, &mut last_used).await else { continue };
+        let Some(path) = file_system(&shared).await else { continue };
+        let Ok(disk) = machine::disk(&path) else { continue };
+        let used = disk.bytes.saturating_sub(disk.bytes_free);
+        if used < disk.bytes / 100 * IMAGE_DISK_HIGH_PERCENT {
+            continue;
+        }
+        let mut to_free = used.saturating_sub(disk.bytes / 100 * IMAGE_DISK_LOW_PERCENT);
+        for image in unused {
+            if to_free == 0 {
+                break;
+            }
+            if remove(&shared, &image).await {
+                to_free = to_free.saturating_sub(image.size);
+            }
+        }
+    }
+}
+
+/// The images that no container uses and that have been there for a while, the longest unused first.
+async fn unused(
+    shared: &Shared,
+    last_used: &mut HashMap<String, Timestamp>,
+) -> Option<Vec<Image>> {
+    let images = shared.images.list_images(&ImageFilter::default()).await.ok()?;
+    let in_use = in_use(shared).await?;
+    let now = shared.clock.now();
+    last_used.retain(|id, _| images.iter().any(|image| image.id == *id));
+    for image in &images {
+        let used = in_use.iter().any(|it| *it == image.id);
+        let entry = last_used.entry(image.id.clone()).or_insert(now);
+        if used {
+            *entry = now;
+        }
+    }
+    let age = |image: &Image| {
+        let used = last_used.get(&image.id).copied().unwrap_or(now);
+        Duration::try_from(now.duration_since(used)).unwrap_or_default()
+    };
+    let mut unused: Vec<Image> = images
+        .iter()
+        .filter(|image| !image.pinned && !in_use.contains(&image.id) && age(image) >= IMAGE_AGE_MIN)
+        .cloned()
+        .collect();
+    unused.sort_by_key(|image| std::cmp::Reverse(age(image)));
+    Some(unused)
+}
+
+async fn in_use(shared: &Shared) -> Option<Vec<String>> {
+    let containers = shared.runtime.list_containers(&ContainerFilter::default()).await.ok()?;
+    Some(containers.into_iter().flat_map(|it| [it.image_id, it.image_ref, it.image.image]).collect())
+}
+
+async fn remove(shared: &Shared, image: &Image) -> bool {
+    match shared.images.remove_image(&ImageSpec::named(image.id.clone())).await {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::debug!(image = %image.id, %error, "cannot remove an image");
+            false
+        }
+    }
+}
+
+/// Removes every image that no container uses; how many.
+pub(crate) async fn remove_unused(shared: &Shared) -> usize {
+    let Ok(images) = shared.images.list_images(&ImageFilter::default()).await else { return 0 };
+    let Some(in_use) = in_use(shared).await else { return 0 };
+    let mut removed = 0;
+    for image in images.iter().filter(|image| !image.pinned && !in_use.contains(&image.id)) {
+        removed += usize::from(remove(shared, image).await);
+    }
+    removed
+}
