@@ -119,7 +119,8 @@ fn pull(
     let options = images::RegistryOptions { plain_http, ..images::RegistryOptions::default() };
     let puller = images::Puller::new(store, options);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let pulling = puller.pull(&reference, &images::PullOptions { credentials });
+    let options = images::PullOptions { credentials };
+    let pulling = puller.pull(&reference, &options);
     let record = runtime.block_on(pulling).with_context(|| format!("pull {name}"))?;
     print(&record);
     Ok(())

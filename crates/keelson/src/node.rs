@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use apiserver::dial::{DialResult, NodeDialer};
+use apiserver::dial::{DialResult, NodeDialer, NodeStream};
 use client::{Client, WatchScope};
 use clock::Clock;
 use cri::PodNetwork;
@@ -23,6 +23,9 @@ use crate::config::ServerConfig;
 pub const RUN_DIR: &str = "/run/keelson";
 /// How long the node may take to become ready before the start is reported as failed.
 const READY_MAX: Duration = Duration::from_secs(120);
+
+/// Bytes that may wait between the API server and the kubelet of the same process.
+const STREAM_BYTES: usize = 64 * 1024;
 
 /// What a node needs to know of its cluster.
 #[derive(Clone, Debug)]
@@ -250,8 +253,12 @@ impl NodeDialer for LocalDialer {
         let known = self.kubelet.read().clone().filter(|(name, _)| name == node);
         Box::pin(async move {
             match known {
-                Some((_, _kubelet)) => {
-                    Err(std::io::Error::other("the kubelet serves no streams"))
+                Some((_, kubelet)) => {
+                    let (ours, theirs) = tokio::io::duplex(STREAM_BYTES);
+                    // Ends when either side closes its half.
+                    tokio::spawn(async move { kubelet.serve_connection(theirs).await });
+                    let stream: Box<dyn NodeStream> = Box::new(ours);
+                    Ok(stream)
                 }
                 None => Err(std::io::Error::other(format!("node {node} is not connected"))),
             }
