@@ -4,6 +4,13 @@
 //! plugins that need nothing else has its own file; webhooks and policies, which call out or evaluate
 //! CEL, and quota, which writes, live in the API server and implement the same order.
 
+pub mod plugins;
+mod pods;
+//QUOTA
+#[cfg(test)]
+mod testing;
+mod tree;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -12,6 +19,8 @@ use api::resource::Resource;
 use api::status::Status;
 use jiff::Timestamp;
 use serde_json::Value;
+
+pub use plugins::PLUGINS;
 
 /// Who asks: what authentication found out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,6 +85,8 @@ pub struct Request<'a> {
     pub options: &'a Value,
     /// The time of the request.
     pub now: Timestamp,
+    /// Whatever a plugin must choose at random comes from here.
+    pub random: u64,
     /// `Warning` headers to send.
     pub warnings: Vec<String>,
 }
@@ -86,10 +97,26 @@ impl Request<'_> {
         self.resource.group == group && self.resource.plural == plural && self.subresource.is_empty()
     }
 
+    /// Whether it is about this resource or one of its subresources.
+    pub fn about(&self, group: &str, plural: &str) -> bool {
+        self.resource.group == group && self.resource.plural == plural
+    }
+
+    /// The object's name, from the path or the object.
+    pub fn object_name(&self) -> &str {
+        if self.name.is_empty() { api::meta::name(&self.object) } else { self.name }
+    }
+
+    /// The present object, null when there is none.
+    pub fn old_object(&self) -> &Value {
+        static NULL: Value = Value::Null;
+        self.old.unwrap_or(&NULL)
+    }
+
     /// A refusal in the form that upstream's plugins give it.
-    pub fn forbid(&self, why: &str) -> Status {
-        let name = if self.name.is_empty() { api::meta::name(&self.object) } else { self.name };
-        Status::forbidden(&self.resource.group, &self.resource.plural, name, why)
+    pub fn forbid(&self, why: impl AsRef<str>) -> Status {
+        let name = self.object_name();
+        Status::forbidden(&self.resource.group, &self.resource.plural, name, why.as_ref())
     }
 }
 
@@ -127,6 +154,3 @@ pub trait Plugin: Send + Sync + 'static {
         Ok(())
     }
 }
-
-/// Upstream's default plugins in upstream's order. Adding one is one file and one line here.
-pub static PLUGINS: &[&dyn Plugin] = &[];

@@ -80,6 +80,7 @@ impl Call {
             old,
             options,
             now,
+            random: 0,
             warnings: Vec::new(),
         }
     }
