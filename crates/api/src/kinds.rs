@@ -24,6 +24,7 @@ mod custom_resource_definition;
 mod daemon_set;
 mod deployment;
 mod device_class;
+mod devices;
 mod duration;
 mod endpoint_slice;
 mod endpoints;
