@@ -14,6 +14,7 @@ mod rootfs;
 mod service;
 pub mod shim;
 mod spec;
+mod zygote;
 
 pub use reset::{ResetError, reset};
 pub use service::{Options, Runtime};

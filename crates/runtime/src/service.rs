@@ -20,6 +20,7 @@ use crate::limits::EVENTS_MAX;
 use crate::paths::Paths;
 use crate::record::{ContainerRecord, SandboxRecord};
 use crate::shim::protocol::Exit;
+use crate::zygote::Zygote;
 
 mod calls;
 mod container;
@@ -39,7 +40,7 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// The program's run directory, empty after a boot (`/run/keelson`).
     pub run_dir: PathBuf,
-    /// The command that becomes a shim; the path of its configuration is appended.
+    /// The command that leads to [`crate::shim::main`]; an argument is appended.
     pub shim_command: Vec<OsString>,
     /// How registries are reached.
     pub registries: RegistryOptions,
@@ -65,7 +66,7 @@ pub struct Runtime {
 
 pub(crate) struct Inner {
     pub(crate) paths: Paths,
-    pub(crate) shim_command: Vec<OsString>,
+    pub(crate) zygote: Zygote,
     pub(crate) store: Store,
     pub(crate) puller: Puller,
     pub(crate) cgroups: Cgroups,
@@ -162,7 +163,7 @@ impl Runtime {
         let (shim_events, queue) = mpsc::channel(EVENTS_MAX);
         let inner = Inner {
             paths: Paths::new(&options.data_dir, &options.run_dir),
-            shim_command: options.shim_command,
+            zygote: Zygote::new(options.shim_command),
             puller: Puller::new(store.clone(), options.registries),
             store,
             cgroups: Cgroups::detect().map_err(|e| Error::internal("cgroups", &e))?,
@@ -178,6 +179,7 @@ impl Runtime {
         };
         let runtime = Self { inner: Arc::new(inner) };
         runtime.recover().await?;
+        runtime.inner.zygote.warm_up().await?;
         let listener = runtime.clone();
         runtime.inner.scope.spawn_until_cancelled("runtime events", async move {
             listener.listen(queue).await;

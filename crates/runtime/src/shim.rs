@@ -19,6 +19,7 @@ mod server;
 mod setup;
 pub mod wire;
 mod worker;
+pub mod zygote;
 
 /// What a shim is told at its start, in a file whose path is its only argument.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,10 +40,13 @@ pub struct ShimConfig {
     pub oci_root: PathBuf,
 }
 
+/// The argument that makes the process a zygote.
+pub const ZYGOTE_ARGUMENT: &str = "--zygote";
+
 /// Runs the shim and never returns. Call it first in `main`, before anything makes a thread.
 ///
-/// `arguments` are those after the subcommand. The listening socket is standard input; what goes wrong
-/// before it can be served is written to standard error.
+/// `arguments` are those after the subcommand: [`ZYGOTE_ARGUMENT`], or the path of a configuration. The
+/// socket is standard input; what goes wrong before it can be served is written to standard error.
 pub fn main(arguments: &[OsString]) -> ! {
     let code = match run(arguments) {
         Ok(()) => 0,
@@ -58,6 +62,9 @@ pub fn main(arguments: &[OsString]) -> ! {
 
 fn run(arguments: &[OsString]) -> Result<(), String> {
     let [path] = arguments else { return Err("usage: shim CONFIG".to_owned()) };
+    if path == ZYGOTE_ARGUMENT {
+        return zygote::run();
+    }
     let bytes = std::fs::read(path).map_err(|error| format!("read {path:?}: {error}"))?;
     let config: ShimConfig =
         serde_json::from_slice(&bytes).map_err(|error| format!("parse {path:?}: {error}"))?;

@@ -1,10 +1,8 @@
 //! Making sandboxes.
 
 use std::fs::{self, File};
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
 
 use cri::{ContainerEventType, Error, NamespaceMode, NetworkAttachment, PodSandboxConfig, Result};
@@ -16,6 +14,7 @@ use crate::limits::SHM_OPTIONS;
 use crate::record::SandboxRecord;
 use crate::shim::ShimConfig;
 use crate::shim::protocol::{Answer, Call};
+use crate::shim::zygote::SpawnShim;
 use crate::spec::SandboxFiles;
 
 impl Runtime {
@@ -79,7 +78,7 @@ impl Runtime {
             let (runtime, record) = (self.clone(), record.clone());
             blocking(move || runtime.prepare_sandbox(&record)).await?
         };
-        self.spawn_shim(&record, socket)?;
+        self.spawn_shim(&record, socket).await?;
         let shim = self.connect_shim(&record.id).await?;
         *lock(&sandbox.shim) = Some(shim.clone());
         let answer = shim.call(Call::State).await;
@@ -166,34 +165,14 @@ impl Runtime {
         }
     }
 
-    /// Starts the shim, which is reaped in the background as long as this process lives.
-    fn spawn_shim(&self, record: &SandboxRecord, socket: UnixListener) -> Result<()> {
+    /// Starts the shim; it is there when its socket answers.
+    async fn spawn_shim(&self, record: &SandboxRecord, socket: UnixListener) -> Result<()> {
         let directory = self.inner.paths.sandbox(&record.id);
         let log = File::create(directory.join("shim.log"))
             .map_err(|error| Error::internal("create shim.log", &error))?;
-        let (program, arguments) = self
-            .inner
-            .shim_command
-            .split_first()
-            .ok_or_else(|| Error::Internal("no shim command".to_owned()))?;
-        let mut child = tokio::process::Command::new(program)
-            .args(arguments)
-            .arg(directory.join("shim.json"))
-            .env_clear()
-            .current_dir("/")
-            .stdin(Stdio::from(OwnedFd::from(socket)))
-            .stdout(Stdio::null())
-            .stderr(Stdio::from(log))
-            .kill_on_drop(false)
-            .spawn()
-            .map_err(|error| Error::internal("start the shim", &error))?;
-        let id = record.id.clone();
-        self.inner.scope.spawn_until_cancelled("shim reaper", async move {
-            match child.wait().await {
-                Ok(status) => tracing::debug!(sandbox_id = id, %status, "shim ended"),
-                Err(error) => tracing::warn!(sandbox_id = id, %error, "cannot wait for the shim"),
-            }
-        });
+        let spawn = SpawnShim { config: directory.join("shim.json") };
+        let pid = self.inner.zygote.spawn(&spawn, socket.into(), log.into()).await?;
+        tracing::debug!(sandbox_id = record.id, pid, "shim started");
         Ok(())
     }
 

@@ -49,6 +49,9 @@ fn between(mut reporter: io::PipeWriter, lifeline: &mut io::PipeReader) -> io::R
 
 fn live(lifeline: &mut io::PipeReader) -> ! {
     ignore_children();
+    if rustix::thread::set_name(c"pause").is_err() {
+        // Only a name.
+    }
     // Ends when the shim has: then the kernel ends everything in the namespace.
     let ended = io::copy(lifeline, &mut io::sink());
     exit_now(i32::from(ended.is_err()))

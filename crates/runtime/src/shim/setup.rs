@@ -22,6 +22,8 @@ pub(super) struct Ready {
 pub(super) fn set_up(config: &ShimConfig) -> Result<Ready, String> {
     let failed = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
     rustix::process::setsid().map_err(|error| failed("setsid")(error.into()))?;
+    rustix::thread::set_name(c"keelson-shim")
+        .map_err(|error| failed("set the name")(error.into()))?;
     let myself = Some(rustix::process::getpid());
     rustix::process::set_child_subreaper(myself)
         .map_err(|error| failed("become the reaper")(error.into()))?;
