@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{Client, Informer};
+use client::{Client, Informer, WatchScope};
 use clock::Clock;
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -84,7 +84,9 @@ struct Inputs {
 impl Inputs {
     fn start(client: &Client, node_name: String, served_by_node: Vec<IpAddr>) -> Self {
         let node = NodeInfo { name: node_name.clone(), ..NodeInfo::default() };
-        let (services, slices, nodes) = (client.informer(), client.informer(), client.informer());
+        let own = WatchScope::all::<Node>().fields(format!("metadata.name={node_name}"));
+        let (services, slices) = (client.informer(), client.informer());
+        let nodes = client.informer_of(own);
         Self { node_name, services, slices, nodes, node, served_by_node }
     }
 
