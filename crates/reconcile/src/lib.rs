@@ -6,6 +6,7 @@
 pub mod claim;
 pub mod deployment;
 pub mod endpoints;
+pub mod job;
 pub mod labels;
 pub mod namespace;
 pub mod node_ipam;

@@ -1,0 +1,9 @@
+//! The workload controllers against a real API server in the same process; pods are run by a double that
+//! only reports them.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+#[path = "workloads/cluster.rs"]
+mod cluster;
+#[path = "workloads/deployments.rs"]
+mod deployments;
