@@ -81,7 +81,9 @@ async fn relieve(shared: &Shared, shortage: &Shortage) {
     let text = format!("Attempting to reclaim {resource}");
     let reason = "EvictionThresholdMet";
     shared.events.about(&subject(shared), EventKind::Warning, reason, text);
-    if matches!(resource, "ephemeral-storage" | "inodes") && image_gc::remove_unused(shared).await > 0 {
+    if matches!(resource, "ephemeral-storage" | "inodes")
+        && image_gc::remove_unused(shared).await > 0
+    {
         return;
     }
     let Some(victim) = choose(shared).await else {

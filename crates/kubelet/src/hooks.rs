@@ -49,9 +49,7 @@ impl HookRun {
         match self.receiver.try_recv() {
             Ok(result) => Some(result),
             Err(oneshot::error::TryRecvError::Empty) => None,
-            Err(oneshot::error::TryRecvError::Closed) => {
-                Some(Err(HookError::GivenUp))
-            }
+            Err(oneshot::error::TryRecvError::Closed) => Some(Err(HookError::GivenUp)),
         }
     }
 }

@@ -8,7 +8,9 @@ use std::time::Duration;
 use cri::{ContainerFilter, Image, ImageFilter, ImageSpec};
 use jiff::Timestamp;
 
-use crate::limits::{IMAGE_AGE_MIN, IMAGE_DISK_HIGH_PERCENT, IMAGE_DISK_LOW_PERCENT, IMAGE_GC_PERIOD};
+use crate::limits::{
+    IMAGE_AGE_MIN, IMAGE_DISK_HIGH_PERCENT, IMAGE_DISK_LOW_PERCENT, IMAGE_GC_PERIOD,
+};
 use crate::node::machine;
 use crate::shared::Shared;
 
@@ -44,16 +46,13 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 }
 
 /// The images that no container uses and that have been there for a while, the longest unused first.
-async fn unused(
-    shared: &Shared,
-    last_used: &mut HashMap<String, Timestamp>,
-) -> Option<Vec<Image>> {
+async fn unused(shared: &Shared, last_used: &mut HashMap<String, Timestamp>) -> Option<Vec<Image>> {
     let images = shared.images.list_images(&ImageFilter::default()).await.ok()?;
     let in_use = in_use(shared).await?;
     let now = shared.clock.now();
     last_used.retain(|id, _| images.iter().any(|image| image.id == *id));
     for image in &images {
-        let used = in_use.iter().any(|it| *it == image.id);
+        let used = in_use.contains(&image.id);
         let entry = last_used.entry(image.id.clone()).or_insert(now);
         if used {
             *entry = now;
@@ -74,7 +73,9 @@ async fn unused(
 
 async fn in_use(shared: &Shared) -> Option<Vec<String>> {
     let containers = shared.runtime.list_containers(&ContainerFilter::default()).await.ok()?;
-    Some(containers.into_iter().flat_map(|it| [it.image_id, it.image_ref, it.image.image]).collect())
+    Some(
+        containers.into_iter().flat_map(|it| [it.image_id, it.image_ref, it.image.image]).collect(),
+    )
 }
 
 async fn remove(shared: &Shared, image: &Image) -> bool {

@@ -27,7 +27,6 @@ mod tokens;
 mod volumes;
 mod worker;
 
-
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

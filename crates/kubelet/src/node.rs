@@ -50,8 +50,8 @@ struct Keeper {
 
 impl Keeper {
     fn new(shared: Arc<Shared>) -> Self {
-        let own = WatchScope::all::<Node>()
-            .fields(format!("metadata.name={}", shared.config.node_name));
+        let own =
+            WatchScope::all::<Node>().fields(format!("metadata.name={}", shared.config.node_name));
         let nodes = shared.client.informer_of::<Node>(own);
         let changed = Arc::clone(&shared.node_changed);
         let waking = Arc::clone(&changed);
@@ -84,8 +84,12 @@ impl Keeper {
         let mut labels =
             decide::labels(&config.node_name, decide::architecture(std::env::consts::ARCH));
         labels.extend(config.labels.clone());
-        let node =
-            decide::initial(&config.node_name, labels.clone(), config.taints.clone(), status.clone());
+        let node = decide::initial(
+            &config.node_name,
+            labels.clone(),
+            config.taints.clone(),
+            status.clone(),
+        );
         let nodes = shared.client.all::<Node>();
         match nodes.create(&PostParams::default(), &node).await {
             Ok(_) => {
@@ -109,7 +113,8 @@ impl Keeper {
         loop {
             let ready = self.look().await;
             // Until the node is ready it is looked at often; then a change tells of itself.
-            pause = if ready { NODE_STATUS_PERIOD } else { (pause * 2).min(NODE_STATUS_PERIOD / 10) };
+            pause =
+                if ready { NODE_STATUS_PERIOD } else { (pause * 2).min(NODE_STATUS_PERIOD / 10) };
             tokio::select! {
                 () = self.changed.notified() => pause = REGISTER_PAUSE_MIN,
                 () = self.shared.clock.sleep(pause) => {}
@@ -213,7 +218,9 @@ impl Keeper {
         if !patch.is_empty() {
             let nodes = self.shared.client.all::<Node>();
             let body = Patch::Strategic(json!({ "status": patch }));
-            nodes.patch_status(&self.shared.config.node_name, &PatchParams::default(), &body).await?;
+            nodes
+                .patch_status(&self.shared.config.node_name, &PatchParams::default(), &body)
+                .await?;
         }
         self.written = Some((status, tokio::time::Instant::now()));
         Ok(())

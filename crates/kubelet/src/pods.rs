@@ -2,6 +2,7 @@
 //! to one pod.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use client::Change;
@@ -43,6 +44,8 @@ pub(crate) struct Signals {
     pub(crate) verdicts: watch::Sender<u64>,
     /// An end decided outside of the worker (an eviction).
     pub(crate) verdict: Mutex<Option<Sentence>>,
+    /// Whether a change of resources waits for room.
+    pub(crate) resize_waits: AtomicBool,
 }
 
 /// The workers by UID.
@@ -68,6 +71,14 @@ impl Registry {
     /// Wakes every worker.
     pub(crate) fn wake_all(&self) {
         for signals in self.workers.lock().values() {
+            signals.wake.notify_one();
+        }
+    }
+
+    /// Wakes the workers whose pods wait for room.
+    fn wake_waiting(&self) {
+        let workers = self.workers.lock();
+        for signals in workers.values().filter(|it| it.resize_waits.load(Ordering::Relaxed)) {
             signals.wake.notify_one();
         }
     }
@@ -99,6 +110,7 @@ impl Registry {
             probes: Mutex::default(),
             verdicts: watch::Sender::new(0),
             verdict: Mutex::default(),
+            resize_waits: AtomicBool::new(false),
         });
         workers.insert(uid.to_owned(), Arc::clone(&signals));
         drop(workers);
@@ -131,7 +143,10 @@ pub(crate) fn follow_api(shared: &Arc<Shared>) {
                     registry.ensure(uid, namespace, name, Some(new));
                 }
             }
-            Change::Deleted(_) => registry.wake(uid),
+            Change::Deleted(_) => {
+                registry.wake(uid);
+                registry.wake_waiting();
+            }
         }
     });
 }
@@ -141,9 +156,10 @@ fn matters(old: &Pod, new: &Pod) -> bool {
     let gates = |pod: &Pod| {
         let conditions = pod.status.as_ref().and_then(|status| status.conditions.clone());
         let wanted = pod::spec(pod).readiness_gates.clone().unwrap_or_default();
-        let met = conditions.into_iter().flatten().filter(|condition| {
-            wanted.iter().any(|gate| gate.condition_type == condition.type_)
-        });
+        let met = conditions
+            .into_iter()
+            .flatten()
+            .filter(|condition| wanted.iter().any(|gate| gate.condition_type == condition.type_));
         met.map(|condition| (condition.type_, condition.status)).collect::<Vec<_>>()
     };
     old.spec != new.spec

@@ -126,7 +126,12 @@ impl Pulls {
                  \"{image}\": invalid reference format"
             );
             wish.event(&self.events, EventKind::Warning, "InspectFailed", message.clone());
-            wish.event(&self.events, EventKind::Warning, "Failed", "Error: InvalidImageName".into());
+            wish.event(
+                &self.events,
+                EventKind::Warning,
+                "Failed",
+                "Error: InvalidImageName".into(),
+            );
             return PullState::Failed(StartError::new("InvalidImageName", message), None);
         };
         let policy = image::pull_policy(wish.container);
@@ -141,26 +146,32 @@ impl Pulls {
         {
             let message = format!("Back-off pulling image \"{image}\"");
             wish.event(&self.events, EventKind::Normal, "BackOff", message.clone());
-            wish.event(&self.events, EventKind::Warning, "Failed", "Error: ImagePullBackOff".into());
+            wish.event(
+                &self.events,
+                EventKind::Warning,
+                "Failed",
+                "Error: ImagePullBackOff".into(),
+            );
             let error = StartError::new("ImagePullBackOff", format!("{message}: {error}"));
             return PullState::Failed(error, Some(waiting.until));
         }
-        wish.event(&self.events, EventKind::Normal, "Pulling", format!("Pulling image \"{image}\""));
+        wish.event(
+            &self.events,
+            EventKind::Normal,
+            "Pulling",
+            format!("Pulling image \"{image}\""),
+        );
         let mut keyring = Keyring::default();
         for secret in wish.secrets {
             keyring.add_secret(secret);
         }
         let credentials: Vec<AuthConfig> = keyring.lookup(&parsed).into_iter().cloned().collect();
-        let spec = ImageSpec {
-            image: image.clone(),
-            user_specified_image: image,
-            ..ImageSpec::default()
-        };
+        let spec =
+            ImageSpec { image: image.clone(), user_specified_image: image, ..ImageSpec::default() };
         let recheck = policy == PullPolicy::IfNotPresent;
-        state.running.insert(
-            wish.container.name.clone(),
-            self.spawn(spec, credentials, recheck, wake),
-        );
+        state
+            .running
+            .insert(wish.container.name.clone(), self.spawn(spec, credentials, recheck, wake));
         PullState::Pending
     }
 
@@ -174,9 +185,8 @@ impl Pulls {
                 Some(PullState::Present(present(&found)))
             }
             Ok(None) if policy == PullPolicy::Never => {
-                let message = format!(
-                    "Container image \"{image}\" is not present with pull policy of Never"
-                );
+                let message =
+                    format!("Container image \"{image}\" is not present with pull policy of Never");
                 wish.event(&self.events, EventKind::Warning, "ErrImageNeverPull", message.clone());
                 let failed = "Error: ErrImageNeverPull".to_owned();
                 wish.event(&self.events, EventKind::Warning, "Failed", failed);
@@ -184,8 +194,7 @@ impl Pulls {
             }
             Ok(None) => None,
             Err(error) => {
-                let message =
-                    format!("Failed to inspect image \"{image}\": {}", error.rpc_text());
+                let message = format!("Failed to inspect image \"{image}\": {}", error.rpc_text());
                 wish.event(&self.events, EventKind::Warning, "InspectFailed", message.clone());
                 let failed = "Error: ImageInspectError".to_owned();
                 wish.event(&self.events, EventKind::Warning, "Failed", failed);
@@ -220,7 +229,9 @@ impl Pulls {
                 let (took, waited) = (pulled.took, pulled.waited);
                 let message = format!(
                     "Successfully pulled image \"{image}\" in {} ({} including waiting). Image size: {} bytes.",
-                    go_duration(took), go_duration(took + waited), pulled.size,
+                    go_duration(took),
+                    go_duration(took + waited),
+                    pulled.size,
                 );
                 wish.event(&self.events, EventKind::Normal, "Pulled", message);
                 state.last_errors.remove(&key);
@@ -246,9 +257,8 @@ impl Pulls {
 fn classify(image: &str, error: &cri::Error, text: String) -> (&'static str, String) {
     let raw = error.to_string();
     if let Some(rest) = raw.strip_prefix(cri::error::REGISTRY_UNAVAILABLE) {
-        let message = format!(
-            "image pull failed for {image} because the registry is unavailable{rest}"
-        );
+        let message =
+            format!("image pull failed for {image} because the registry is unavailable{rest}");
         return ("RegistryUnavailable", message);
     }
     if let Some(rest) = raw.strip_prefix(cri::error::SIGNATURE_VALIDATION_FAILED) {
@@ -285,7 +295,8 @@ async fn pull(
         None => {
             let id = pull_with_any(images, spec, credentials).await?;
             let pulled = ImageSpec::named(id.clone());
-            let missing = || cri::Error::NotFound(format!("image {id} is not there after its pull"));
+            let missing =
+                || cri::Error::NotFound(format!("image {id} is not there after its pull"));
             images.image_status(&pulled).await?.ok_or_else(missing)?
         }
     };

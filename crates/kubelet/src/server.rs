@@ -109,7 +109,11 @@ impl Kubelet {
         let service = service_fn(|request| {
             let (kubelet, access) = (self.clone(), Arc::clone(&access));
             let caller = caller.clone();
-            async move { Ok::<_, std::convert::Infallible>(route::answer(kubelet, access, caller, request).await) }
+            async move {
+                Ok::<_, std::convert::Infallible>(
+                    route::answer(kubelet, access, caller, request).await,
+                )
+            }
         });
         let served = hyper::server::conn::http1::Builder::new()
             .serve_connection(TokioIo::new(io), service)

@@ -115,7 +115,9 @@ impl Bench {
         });
         match found.await {
             Ok(pod) => pod,
-            Err(_) => panic!("not {what}: {:#}", self.api.get("pods", "ns", name).unwrap_or_default()),
+            Err(_) => {
+                panic!("not {what}: {:#}", self.api.get("pods", "ns", name).unwrap_or_default())
+            }
         }
     }
 

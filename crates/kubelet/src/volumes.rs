@@ -231,3 +231,6 @@ pub(crate) fn make_memory_directory(
     linux::mount::tmpfs(path, rustix::mount::MountFlags::empty(), options)
         .map_err(|error| VolumeError::mount(&error))
 }
+
+#[cfg(test)]
+mod tests;

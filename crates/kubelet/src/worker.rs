@@ -6,6 +6,7 @@
 pub(crate) mod collect;
 pub(crate) mod live;
 pub(crate) mod report;
+pub(crate) mod resize;
 pub(crate) mod start;
 pub(crate) mod stop;
 
@@ -19,7 +20,7 @@ use k8s_openapi::api::core::v1::Pod;
 use podlife::backoff::Backoffs;
 use podlife::observed::{Observed, pod_labels};
 use podlife::pod;
-use podlife::status::{StartError, Verdict};
+use podlife::status::{PendingResize, StartError, Verdict};
 
 use crate::hooks::HookRun;
 use crate::limits::{POD_PAUSE_MAX, POD_PAUSE_MIN};
@@ -72,6 +73,10 @@ pub(crate) struct Worker {
     gone: bool,
     stage: Stage,
     admitted: bool,
+    /// The resources that containers were granted, by name.
+    allocated: Option<resize::Allocated>,
+    /// A change of resources that waits for room.
+    resize: Option<PendingResize>,
     observed: Observed,
     verdict: Option<Verdict>,
     start_errors: BTreeMap<String, StartError>,
@@ -99,6 +104,8 @@ impl Worker {
             gone: false,
             stage: Stage::Live,
             admitted: false,
+            allocated: None,
+            resize: None,
             observed: Observed::default(),
             verdict: None,
             start_errors: BTreeMap::new(),
@@ -167,6 +174,7 @@ impl Worker {
             Some(pod) => {
                 *self.signals.pod.lock() = Some(Arc::clone(&pod));
                 self.pod = pod;
+                self.allocate();
             }
             None => {
                 self.gone = true;

@@ -78,9 +78,7 @@ pub fn compute_pod_actions(
 ) -> PodActions {
     match usable_sandbox(pod, observed) {
         Err(attempt) => with_new_sandbox(pod, observed, attempt),
-        Ok(sandbox_id) => {
-            Planner { pod, observed, probes, node, sandbox_id: &sandbox_id }.plan()
-        }
+        Ok(sandbox_id) => Planner { pod, observed, probes, node, sandbox_id: &sandbox_id }.plan(),
     }
 }
 
@@ -118,7 +116,8 @@ fn with_new_sandbox(pod: &Pod, observed: &Observed, attempt: u32) -> PodActions 
     if start.is_empty() {
         return kill_only;
     }
-    let start = if pod::init_containers(pod).is_empty() { start } else { vec![ContainerRef::Init(0)] };
+    let start =
+        if pod::init_containers(pod).is_empty() { start } else { vec![ContainerRef::Init(0)] };
     PodActions { create_sandbox: true, start, ..kill_only }
 }
 
@@ -179,7 +178,10 @@ impl Planner<'_> {
     }
 
     fn is_initialised(&self) -> bool {
-        pod::spec(self.pod).containers.iter().any(|container| self.status(&container.name).is_some())
+        pod::spec(self.pod)
+            .containers
+            .iter()
+            .any(|container| self.status(&container.name).is_some())
     }
 
     fn plan_init(&self, actions: &mut PodActions) -> Init {
@@ -258,11 +260,11 @@ impl Planner<'_> {
     fn plan_main(&self, actions: &mut PodActions) -> usize {
         let mut kept = 0;
         for (at, container) in pod::spec(self.pod).containers.iter().enumerate() {
-            let status = self
-                .status(&container.name)
-                .or_else(|| self.observed.container(&container.name).filter(|old| {
-                    old.state == ContainerState::Exited
-                }));
+            let status = self.status(&container.name).or_else(|| {
+                self.observed
+                    .container(&container.name)
+                    .filter(|old| old.state == ContainerState::Exited)
+            });
             let Some(status) = status else {
                 actions.start.push(ContainerRef::Main(at));
                 continue;
@@ -292,9 +294,9 @@ impl Planner<'_> {
             self.plan_resize(ContainerRef::Main(at), container, status, actions);
             return 1;
         };
-        let restart = reason == KillReason::Changed || pod::restarts_after(self.pod, container, 137);
-        let message =
-            if restart { format!("{message}, will be restarted") } else { message };
+        let restart =
+            reason == KillReason::Changed || pod::restarts_after(self.pod, container, 137);
+        let message = if restart { format!("{message}, will be restarted") } else { message };
         actions.kill.push(kill(status, message, reason));
         if restart {
             actions.start.push(ContainerRef::Main(at));
@@ -314,11 +316,18 @@ impl Planner<'_> {
         if hash.is_some_and(|hash| *hash != hash::of_container(container)) {
             return Some((format!("{title} {name} definition changed"), KillReason::Changed));
         }
-        if container.liveness_probe.is_some() && self.probes.failed(&status.id, ProbeKind::Liveness) {
-            return Some((format!("{title} {name} failed liveness probe"), KillReason::LivenessProbe));
+        if container.liveness_probe.is_some() && self.probes.failed(&status.id, ProbeKind::Liveness)
+        {
+            return Some((
+                format!("{title} {name} failed liveness probe"),
+                KillReason::LivenessProbe,
+            ));
         }
         if container.startup_probe.is_some() && self.probes.failed(&status.id, ProbeKind::Startup) {
-            return Some((format!("{title} {name} failed startup probe"), KillReason::StartupProbe));
+            return Some((
+                format!("{title} {name} failed startup probe"),
+                KillReason::StartupProbe,
+            ));
         }
         None
     }
@@ -338,8 +347,7 @@ impl Planner<'_> {
                 resources: *limits,
             }),
             Resize::Restart => {
-                let message =
-                    format!("Container {} resize requires restart", container.name);
+                let message = format!("Container {} resize requires restart", container.name);
                 actions.kill.push(kill(status, message, KillReason::Changed));
                 actions.start.push(reference);
             }

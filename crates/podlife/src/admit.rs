@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use crate::status::Verdict;
+use crate::status::{PendingResize, Verdict};
 use crate::{pod, quantity, resources};
 
 /// The node as far as admission goes.
@@ -39,6 +39,23 @@ pub fn admit<'a>(
         return Err(failed("NodePorts"));
     }
     check_os(pod)
+}
+
+/// Whether the changed resources of a running pod fit beside `others`, the pods that run here too.
+///
+/// # Errors
+/// Why the change has to wait.
+pub fn admit_resize<'a>(
+    pod: &Pod,
+    state: &NodeState,
+    others: impl Iterator<Item = &'a Pod> + Clone,
+) -> Result<(), PendingResize> {
+    let text =
+        |verdict: Verdict| verdict.message.trim_start_matches("Pod was rejected: ").to_owned();
+    check_resources(pod, state, std::iter::empty())
+        .map_err(|verdict| PendingResize { reason: "Infeasible", message: text(verdict) })?;
+    check_resources(pod, state, others)
+        .map_err(|verdict| PendingResize { reason: "Deferred", message: text(verdict) })
 }
 
 fn failed(predicate: &str) -> Verdict {
@@ -124,11 +141,10 @@ fn matches_node(pod: &Pod, node: &Node) -> bool {
     let labels = node.metadata.labels.as_ref().unwrap_or(&empty);
     let selected =
         spec.node_selector.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
-    let required = spec
-        .affinity
-        .as_ref()
-        .and_then(|affinity| affinity.node_affinity.as_ref())
-        .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
+    let required =
+        spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref()).and_then(
+            |affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref(),
+        );
     selected
         && required.is_none_or(|required| {
             required.node_selector_terms.iter().any(|term| matches_term(term, node, labels))
@@ -195,10 +211,8 @@ mod tests {
                 "metadata": {"name": "n", "labels": {"zone": "a", "n": "5"}},
                 "spec": {"taints": [{"key": "k", "value": "v", "effect": "NoExecute"}]}}))
             .unwrap(),
-            allocatable: serde_json::from_value(
-                json!({"cpu": "2", "memory": "1Gi", "pods": "2"}),
-            )
-            .unwrap(),
+            allocatable: serde_json::from_value(json!({"cpu": "2", "memory": "1Gi", "pods": "2"}))
+                .unwrap(),
         };
         let mut spec = spec;
         if spec.get("tolerations").is_none() {
@@ -213,10 +227,9 @@ mod tests {
 
     #[test]
     fn verdicts() {
-        let cpu = |cpu: &str| {
-            json!({"containers": [{"name": "a", "resources": {"requests": {"cpu": cpu}}}]})
-        };
-        let port = json!({"containers": [{"name": "a", "ports": [{"containerPort": 1, "hostPort": 80}]}]});
+        let cpu = |cpu: &str| json!({"containers": [{"name": "a", "resources": {"requests": {"cpu": cpu}}}]});
+        let port =
+            json!({"containers": [{"name": "a", "ports": [{"containerPort": 1, "hostPort": 80}]}]});
         assert_eq!(verdict(cpu("1"), &[cpu("1")]), "");
         assert_eq!(
             verdict(cpu("1500m"), &[cpu("1")]),
@@ -230,13 +243,17 @@ mod tests {
             spec
         };
         assert_eq!(verdict(plain("nodeSelector", json!({"zone": "a"})), &[]), "");
-        assert!(verdict(plain("nodeSelector", json!({"zone": "b"})), &[]).starts_with("NodeAffinity"));
+        assert!(
+            verdict(plain("nodeSelector", json!({"zone": "b"})), &[]).starts_with("NodeAffinity")
+        );
         let gt = json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
             {"nodeSelectorTerms": [{"matchExpressions": [{"key": "n", "operator": "Gt", "values": ["5"]}]}]}}});
         assert!(verdict(plain("affinity", gt), &[]).starts_with("NodeAffinity"));
         assert!(verdict(plain("tolerations", json!([])), &[]).starts_with("TaintToleration"));
         let own = json!([{"key": "k", "value": "v", "effect": "NoExecute"}]);
         assert_eq!(verdict(plain("tolerations", own), &[]), "");
-        assert!(verdict(plain("os", json!({"name": "windows"})), &[]).starts_with("PodOSNotSupported"));
+        assert!(
+            verdict(plain("os", json!({"name": "windows"})), &[]).starts_with("PodOSNotSupported")
+        );
     }
 }

@@ -212,7 +212,10 @@ mod tests {
             ..ContainerParts::default()
         };
         let config = container_config(&pod, &pod::spec(&pod).containers[0], parts, &place);
-        assert_eq!((config.command, config.args), (vec!["sh".into(), "1".into()], vec!["$(Y)".into()]));
+        assert_eq!(
+            (config.command, config.args),
+            (vec!["sh".into(), "1".into()], vec!["$(Y)".into()])
+        );
         assert_eq!(config.log_path, "a/3.log");
         assert_eq!(config.annotations[ANNOTATION_RESTARTS], "3");
         assert_eq!(config.annotations[ANNOTATION_GRACE], "5");

@@ -98,7 +98,8 @@ fn within_limits(config: cri::DnsConfig) -> cri::DnsConfig {
     servers.truncate(DNS_SERVERS_MAX);
     let mut searches = without_repeats(config.searches);
     searches.truncate(DNS_SEARCHES_MAX);
-    while searches.iter().map(|search| search.len() + 1).sum::<usize>() > DNS_SEARCH_CHARACTERS_MAX {
+    while searches.iter().map(|search| search.len() + 1).sum::<usize>() > DNS_SEARCH_CHARACTERS_MAX
+    {
         searches.pop();
     }
     cri::DnsConfig { servers, searches, options: config.options }

@@ -45,7 +45,9 @@ pub fn field(pod: &Pod, path: &str, facts: &DownwardFacts<'_>) -> Result<String,
         "metadata.labels" => lines(pod.metadata.labels.as_ref()),
         "metadata.annotations" => lines(pod.metadata.annotations.as_ref()),
         "spec.nodeName" => pod::spec(pod).node_name.clone().unwrap_or_default(),
-        "spec.serviceAccountName" => pod::spec(pod).service_account_name.clone().unwrap_or_default(),
+        "spec.serviceAccountName" => {
+            pod::spec(pod).service_account_name.clone().unwrap_or_default()
+        }
         "status.hostIP" => first(facts.host_ips),
         "status.hostIPs" => facts.host_ips.join(","),
         "status.podIP" => first(facts.pod_ips),
@@ -116,8 +118,8 @@ pub fn resource(
     };
     let unknown = || FieldError::Resource(selector.resource.clone());
     let (list, name) = selector.resource.split_once('.').ok_or_else(unknown)?;
-    let supported = matches!(name, "cpu" | "memory" | "ephemeral-storage")
-        || name.starts_with("hugepages-");
+    let supported =
+        matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-");
     let amount = match list {
         "requests" => resources::request(container, name),
         "limits" => resources::limit(container, name)
@@ -141,10 +143,8 @@ mod tests {
     fn fields_and_resources() {
         let mut pod = crate::testing::pod(json!({"nodeName": "n", "containers": [
             {"name": "c", "resources": {"limits": {"cpu": "1500m"}, "requests": {"memory": "1Mi"}}}]}));
-        pod.metadata.labels = Some(BTreeMap::from([
-            ("a".into(), "1".into()),
-            ("b".into(), "x\"y\n".into()),
-        ]));
+        pod.metadata.labels =
+            Some(BTreeMap::from([("a".into(), "1".into()), ("b".into(), "x\"y\n".into())]));
         let allocatable = BTreeMap::from([("memory".to_owned(), Quantity("2Gi".into()))]);
         let ips = ["10.0.0.1".to_owned(), "fd00::1".to_owned()];
         let facts =

@@ -116,7 +116,10 @@ fn add_service(env: &mut BTreeMap<String, String>, service: &Service) {
     for port in ports {
         let (number, protocol) = (port.port, port.protocol.as_deref().unwrap_or("TCP"));
         if let Some(name) = port.name.as_deref().filter(|name| !name.is_empty()) {
-            env.insert(format!("{prefix}_SERVICE_PORT_{}", variable_name(name)), number.to_string());
+            env.insert(
+                format!("{prefix}_SERVICE_PORT_{}", variable_name(name)),
+                number.to_string(),
+            );
         }
         let url = format!("{}://{host}:{number}", protocol.to_lowercase());
         let link = format!("{prefix}_PORT_{number}_{}", protocol.to_uppercase());
@@ -309,8 +312,7 @@ mod tests {
             "MY_WEB_PORT_53_UDP": "udp://10.0.0.1:53", "MY_WEB_PORT_53_UDP_PROTO": "udp",
             "MY_WEB_PORT_53_UDP_PORT": "53", "MY_WEB_PORT_53_UDP_ADDR": "10.0.0.1",
         });
-        let web: BTreeMap<_, _> =
-            env.iter().filter(|(key, _)| key.starts_with("MY_WEB")).collect();
+        let web: BTreeMap<_, _> = env.iter().filter(|(key, _)| key.starts_with("MY_WEB")).collect();
         assert_eq!(json!(web), expected);
         assert_eq!(env["KUBERNETES_SERVICE_HOST"], "10.0.0.3");
         assert!(env.keys().all(|key| !key.starts_with("HEADLESS") && !key.starts_with("X_")));
@@ -337,27 +339,41 @@ mod tests {
     #[test]
     fn later_sources_win_and_may_use_earlier_ones() {
         let env = environment(json!({"name": "c",
-            "envFrom": [{"configMapRef": {"name": "m"}, "prefix": "P_"},
-                {"secretRef": {"name": "gone", "optional": true}}],
-            "env": [
-                {"name": "A", "value": "$(SVC)-$(P_k)"},
-                {"name": "B", "value": "$(A)$(LATER)"},
-                {"name": "LATER", "value": "x"},
-                {"name": "P_j", "value": "own"},
-                {"name": "N", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-                {"name": "S", "valueFrom": {"secretKeyRef": {"name": "t", "key": "s"}}},
-                {"name": "O", "valueFrom": {"configMapKeyRef": {"name": "m", "key": "no", "optional": true}}},
-            ]}));
-        let expected = ["SVC=1.2.3.4", "P_k=v", "A=1.2.3.4-v", "B=1.2.3.4-v$(LATER)", "LATER=x",
-            "P_j=own", "N=p", "S=secret"];
+        "envFrom": [{"configMapRef": {"name": "m"}, "prefix": "P_"},
+            {"secretRef": {"name": "gone", "optional": true}}],
+        "env": [
+            {"name": "A", "value": "$(SVC)-$(P_k)"},
+            {"name": "B", "value": "$(A)$(LATER)"},
+            {"name": "LATER", "value": "x"},
+            {"name": "P_j", "value": "own"},
+            {"name": "N", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            {"name": "S", "valueFrom": {"secretKeyRef": {"name": "t", "key": "s"}}},
+            {"name": "O", "valueFrom": {"configMapKeyRef": {"name": "m", "key": "no", "optional": true}}},
+        ]}));
+        let expected = [
+            "SVC=1.2.3.4",
+            "P_k=v",
+            "A=1.2.3.4-v",
+            "B=1.2.3.4-v$(LATER)",
+            "LATER=x",
+            "P_j=own",
+            "N=p",
+            "S=secret",
+        ];
         assert_eq!(env.unwrap(), expected);
     }
 
     #[test]
     fn what_is_missing_is_named() {
         for (env, expected) in [
-            (json!({"configMapKeyRef": {"name": "gone", "key": "k"}}), "configmap \"gone\" not found"),
-            (json!({"secretKeyRef": {"name": "t", "key": "no"}}), "couldn't find key no in Secret ns/t"),
+            (
+                json!({"configMapKeyRef": {"name": "gone", "key": "k"}}),
+                "configmap \"gone\" not found",
+            ),
+            (
+                json!({"secretKeyRef": {"name": "t", "key": "no"}}),
+                "couldn't find key no in Secret ns/t",
+            ),
         ] {
             let container = json!({"name": "c", "env": [{"name": "X", "valueFrom": env}]});
             assert_eq!(environment(container).unwrap_err(), expected);

@@ -177,7 +177,10 @@ mod tests {
         let found = shortages(&levels, &Thresholds::default());
         let names: Vec<&str> = found.iter().map(|it| it.resource).collect();
         assert_eq!(names, ["memory", "ephemeral-storage"]);
-        assert_eq!((found[0].threshold.as_str(), found[0].available.as_str()), ("102400Ki", "51200Ki"));
+        assert_eq!(
+            (found[0].threshold.as_str(), found[0].available.as_str()),
+            ("102400Ki", "51200Ki")
+        );
         levels.memory.free = 1 << 30;
         levels.disk.free = 100;
         assert!(shortages(&levels, &Thresholds::default()).is_empty());
@@ -201,8 +204,12 @@ mod tests {
             pod.metadata.name = Some(name.into());
             pod
         };
-        let pods = [pod("modest", 0, "1Gi"), pod("greedy", 0, "1Mi"), pod("greedier", 5, "1Mi"),
-            pod("critical", pod::PRIORITY_CRITICAL, "0")];
+        let pods = [
+            pod("modest", 0, "1Gi"),
+            pod("greedy", 0, "1Mi"),
+            pod("greedier", 5, "1Mi"),
+            pod("critical", pod::PRIORITY_CRITICAL, "0"),
+        ];
         let candidates: Vec<Candidate<'_>> =
             pods.iter().map(|pod| Candidate { pod, memory_bytes: 100 << 20 }).collect();
         assert_eq!(pod::name(victim(&candidates).unwrap()), "greedy");

@@ -48,7 +48,8 @@ mod tests {
 
     #[test]
     fn the_deletion_and_the_probe_come_first() {
-        let mut pod = crate::testing::pod(json!({"terminationGracePeriodSeconds": 7, "containers": [
+        let mut pod =
+            crate::testing::pod(json!({"terminationGracePeriodSeconds": 7, "containers": [
             {"name": "a", "livenessProbe": {"terminationGracePeriodSeconds": 3}}]}));
         assert_eq!(of_pod(&pod), 7);
         let container = pod::spec(&pod).containers[0].clone();

@@ -22,11 +22,7 @@ mod tests {
 
     #[test]
     fn only_name_and_image_count() {
-        let base = Container {
-            name: "a".into(),
-            image: Some("i".into()),
-            ..Container::default()
-        };
+        let base = Container { name: "a".into(), image: Some("i".into()), ..Container::default() };
         let changed = Container { command: Some(vec!["x".into()]), ..base.clone() };
         let other = Container { image: Some("j".into()), ..base.clone() };
         assert_eq!(of_container(&base), of_container(&changed));

@@ -109,7 +109,9 @@ fn glob(pattern: &str, text: &str) -> bool {
         None => pattern == text,
         Some((start, rest)) => {
             let Some(text) = text.strip_prefix(start) else { return false };
-            (0..=text.len()).filter(|at| text.is_char_boundary(*at)).any(|at| glob(rest, &text[at..]))
+            (0..=text.len())
+                .filter(|at| text.is_char_boundary(*at))
+                .any(|at| glob(rest, &text[at..]))
         }
     }
 }
@@ -147,6 +149,9 @@ mod tests {
 
     #[test]
     fn the_most_specific_comes_first() {
-        assert_eq!(users(&["r.io", "r.io/a/b", "r.io/a"], "r.io/a/b"), ["r.io/a/b", "r.io/a", "r.io"]);
+        assert_eq!(
+            users(&["r.io", "r.io/a/b", "r.io/a"], "r.io/a/b"),
+            ["r.io/a/b", "r.io/a", "r.io"]
+        );
     }
 }

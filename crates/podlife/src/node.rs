@@ -101,18 +101,30 @@ fn conditions(inputs: &NodeInputs, known: &[NodeCondition], now: Timestamp) -> V
         condition(known, ("Ready", "False"), ("KubeletNotReady", &message), now)
     };
     let mut all = vec![
-        pressure("MemoryPressure", inputs.memory_pressure, [
-            ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
-            ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-        ]),
-        pressure("DiskPressure", inputs.disk_pressure, [
-            ("KubeletHasDiskPressure", "kubelet has disk pressure"),
-            ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-        ]),
-        pressure("PIDPressure", inputs.pid_pressure, [
-            ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
-            ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-        ]),
+        pressure(
+            "MemoryPressure",
+            inputs.memory_pressure,
+            [
+                ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+                ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+            ],
+        ),
+        pressure(
+            "DiskPressure",
+            inputs.disk_pressure,
+            [
+                ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+                ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+            ],
+        ),
+        pressure(
+            "PIDPressure",
+            inputs.pid_pressure,
+            [
+                ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+                ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+            ],
+        ),
         ready,
     ];
     let owned: Vec<String> = all.iter().map(|have| have.type_.clone()).collect();
@@ -139,19 +151,15 @@ pub fn status(inputs: &NodeInputs, known: &NodeStatus, now: Timestamp) -> NodeSt
             user_namespaces: Some(handler.user_namespaces),
         }),
     });
-    let addresses = inputs.addresses.iter().map(|(type_, address)| NodeAddress {
-        type_: type_.clone(),
-        address: address.clone(),
-    });
+    let addresses = inputs
+        .addresses
+        .iter()
+        .map(|(type_, address)| NodeAddress { type_: type_.clone(), address: address.clone() });
     NodeStatus {
         addresses: Some(addresses.collect()),
         capacity: Some(inputs.capacity.clone()),
         allocatable: Some(inputs.allocatable.clone()),
-        conditions: Some(conditions(
-            inputs,
-            known.conditions.as_deref().unwrap_or_default(),
-            now,
-        )),
+        conditions: Some(conditions(inputs, known.conditions.as_deref().unwrap_or_default(), now)),
         node_info: Some(inputs.info.clone()),
         daemon_endpoints: Some(NodeDaemonEndpoints {
             kubelet_endpoint: Some(DaemonEndpoint { port: inputs.port }),

@@ -44,8 +44,9 @@ impl Observed {
         sandboxes.sort_by_key(|sandbox| {
             std::cmp::Reverse((sandbox.metadata.attempt, sandbox.created_at))
         });
-        containers
-            .sort_by_key(|container| std::cmp::Reverse((container.created_at, restarts(container))));
+        containers.sort_by_key(|container| {
+            std::cmp::Reverse((container.created_at, restarts(container)))
+        });
         Self { sandboxes, containers }
     }
 

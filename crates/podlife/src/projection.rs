@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{
-    ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, Secret,
-};
+use k8s_openapi::api::core::v1::{ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, Secret};
 
 use crate::downward::{self, DownwardFacts, FieldError};
 
@@ -151,7 +149,12 @@ mod tests {
         let all = config_map(&map, None, Some(0o600), false).unwrap();
         assert_eq!(all.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
         assert_eq!(all["c"], File { content: vec![0, 1], mode: 0o600 });
-        let item = |key: &str| KeyToPath { key: key.into(), path: "x/y".into(), mode: Some(0o400), ..KeyToPath::default() };
+        let item = |key: &str| KeyToPath {
+            key: key.into(),
+            path: "x/y".into(),
+            mode: Some(0o400),
+            ..KeyToPath::default()
+        };
         let some = config_map(&map, Some(&[item("b")]), None, false).unwrap();
         assert_eq!(some["x/y"], File { content: b"2".to_vec(), mode: 0o400 });
         let error = config_map(&map, Some(&[item("z")]), None, false).unwrap_err();
@@ -161,9 +164,14 @@ mod tests {
 
     #[test]
     fn paths_stay_below_the_volume() {
-        for (path, safe) in
-            [("a", true), ("a/b", true), ("..data", false), ("/a", false), ("a/../b", false), ("", false)]
-        {
+        for (path, safe) in [
+            ("a", true),
+            ("a/b", true),
+            ("..data", false),
+            ("/a", false),
+            ("a/../b", false),
+            ("", false),
+        ] {
             assert_eq!(is_safe_path(path), safe, "{path}");
         }
     }

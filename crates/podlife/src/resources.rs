@@ -113,8 +113,7 @@ pub fn resize(
     let cpu = have.cpu_shares != 0
         && (want.cpu_shares != have.cpu_shares
             || unlimited(want.cpu_quota) != unlimited(have.cpu_quota));
-    let memory =
-        unlimited(want.memory_limit_in_bytes) != unlimited(have.memory_limit_in_bytes);
+    let memory = unlimited(want.memory_limit_in_bytes) != unlimited(have.memory_limit_in_bytes);
     let restarts = |resource: &str| {
         container.resize_policy.iter().flatten().any(|policy| {
             policy.resource_name == resource && policy.restart_policy == "RestartContainer"
@@ -137,9 +136,14 @@ pub fn resize(
     Resize::InPlace(Box::new(changed))
 }
 
-fn amount(requirements: Option<&ResourceRequirements>, resource: &str, of_limits: bool) -> Option<i64> {
+fn amount(
+    requirements: Option<&ResourceRequirements>,
+    resource: &str,
+    of_limits: bool,
+) -> Option<i64> {
     let requirements = requirements?;
-    let list = if of_limits { requirements.limits.as_ref() } else { requirements.requests.as_ref() };
+    let list =
+        if of_limits { requirements.limits.as_ref() } else { requirements.requests.as_ref() };
     let quantity = list?.get(resource)?;
     Some(if resource == "cpu" { quantity::milli(quantity) } else { quantity::value(quantity) })
 }
@@ -227,7 +231,10 @@ mod tests {
         assert_eq!(oom_score_adj(&pod, &containers[0], &NODE), 750);
         assert_eq!(oom_score_adj(&pod, &containers[1], &NODE), 999);
         let limits = of_container(&pod, &containers[0], &NODE);
-        assert_eq!((limits.cpu_shares, limits.cpu_quota, limits.memory_limit_in_bytes), (256, 0, 0));
+        assert_eq!(
+            (limits.cpu_shares, limits.cpu_quota, limits.memory_limit_in_bytes),
+            (256, 0, 0)
+        );
         assert_eq!(of_pod(&pod).cpu_shares, 256);
         assert_eq!(of_pod(&pod).memory_limit_in_bytes, 0);
     }

@@ -71,8 +71,7 @@ pub fn check_user(pod: &Pod, container: &Container, image: &ImageUser) -> Result
     if !non_root {
         return Ok(());
     }
-    let user =
-        own.and_then(|own| own.run_as_user).or_else(|| all.and_then(|all| all.run_as_user));
+    let user = own.and_then(|own| own.run_as_user).or_else(|| all.and_then(|all| all.run_as_user));
     let (pod, name) = (pod::described(pod), container.name.clone());
     match (user, image.uid) {
         (Some(0), _) => Err(RootError::Own(pod, name)),
@@ -87,7 +86,8 @@ pub fn check_user(pod: &Pod, container: &Container, image: &ImageUser) -> Result
 /// The namespaces of the pod.
 pub fn namespaces(pod: &Pod) -> NamespaceOption {
     let spec = pod::spec(pod);
-    let or = |host: Option<bool>, other| if host.unwrap_or(false) { NamespaceMode::Node } else { other };
+    let or =
+        |host: Option<bool>, other| if host.unwrap_or(false) { NamespaceMode::Node } else { other };
     let shared = spec.share_process_namespace.unwrap_or(false);
     let own_pid = if shared { NamespaceMode::Pod } else { NamespaceMode::Container };
     NamespaceOption {
@@ -128,7 +128,10 @@ fn seccomp(profile_of: Option<&SeccompProfile>, root: &str) -> Option<SecurityPr
 fn apparmor(chosen: Option<&AppArmorProfile>) -> Option<SecurityProfile> {
     let chosen = chosen?;
     if chosen.type_ == "Unconfined" {
-        return Some(SecurityProfile { profile_type: ProfileType::Unconfined, ..Default::default() });
+        return Some(SecurityProfile {
+            profile_type: ProfileType::Unconfined,
+            ..Default::default()
+        });
     }
     profile(&chosen.type_, chosen.localhost_profile.clone().unwrap_or_default())
 }
@@ -191,8 +194,11 @@ pub fn of_container(
     }
     let run_as_user = own.run_as_user.or_else(|| context.and_then(|context| context.run_as_user));
     let from_image = if run_as_user.is_none() { image.uid } else { None };
-    let run_as_username =
-        if run_as_user.is_none() && from_image.is_none() { image.name.clone() } else { String::new() };
+    let run_as_username = if run_as_user.is_none() && from_image.is_none() {
+        image.name.clone()
+    } else {
+        String::new()
+    };
     let of_pod_selinux = context.and_then(|context| context.se_linux_options.as_ref());
     let of_pod_seccomp = context.and_then(|context| context.seccomp_profile.as_ref());
     let of_pod_apparmor = context.and_then(|context| context.app_armor_profile.as_ref());

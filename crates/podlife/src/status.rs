@@ -40,6 +40,15 @@ pub struct Verdict {
     pub message: String,
 }
 
+/// A change of resources that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingResize {
+    /// `Deferred`: there is no room now; `Infeasible`: there never will be.
+    pub reason: &'static str,
+    /// Details for a person.
+    pub message: String,
+}
+
 /// What a status is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct Inputs<'a> {
@@ -59,6 +68,8 @@ pub struct Inputs<'a> {
     pub hook_pending: &'a [String],
     /// An end decided by the kubelet.
     pub verdict: Option<&'a Verdict>,
+    /// A change of resources that waits.
+    pub resize: Option<&'a PendingResize>,
     /// Whether everything was stopped for good, so that nothing will be started again.
     pub is_over: bool,
     /// The node's addresses, the primary one first.

@@ -27,7 +27,12 @@ pub(crate) fn sandbox(attempt: u32) -> PodSandboxStatus {
 }
 
 /// A container `name` in sandbox `s0`, its id being `<name>-<restarts>`.
-pub(crate) fn container(name: &str, restarts: u32, state: ContainerState, exit: i32) -> ContainerStatus {
+pub(crate) fn container(
+    name: &str,
+    restarts: u32,
+    state: ContainerState,
+    exit: i32,
+) -> ContainerStatus {
     let mut status = ContainerStatus {
         id: format!("{name}-{restarts}"),
         pod_sandbox_id: "s0".into(),

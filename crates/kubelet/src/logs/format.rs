@@ -40,7 +40,10 @@ mod tests {
     fn lines_are_taken_apart() {
         let entry = parse(b"2026-01-01T00:00:00.1Z stderr P a b\n").unwrap();
         assert_eq!(entry.time, "2026-01-01T00:00:00.1Z");
-        assert_eq!((entry.stream, entry.partial, entry.content), (Stream::Stderr, true, &b"a b"[..]));
+        assert_eq!(
+            (entry.stream, entry.partial, entry.content),
+            (Stream::Stderr, true, &b"a b"[..])
+        );
         let empty = parse(b"2026-01-01T00:00:00.1Z stdout F ").unwrap();
         assert_eq!((empty.partial, empty.content), (false, &b""[..]));
         assert_eq!(parse(b"nonsense"), None);

@@ -47,10 +47,7 @@ pub enum LogStream {
 
 impl LogStream {
     fn admits(self, stream: Stream) -> bool {
-        matches!(
-            (self, stream),
-            (Self::Stdout, Stream::Stdout) | (Self::Stderr, Stream::Stderr)
-        )
+        matches!((self, stream), (Self::Stdout, Stream::Stdout) | (Self::Stderr, Stream::Stderr))
     }
 }
 
@@ -248,7 +245,7 @@ impl Waiter {
     async fn new(source: &Source) -> Result<Self, ReadError> {
         let watching = || -> std::io::Result<pipe::Receiver> {
             let fd = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC)?;
-            let directory = source.path.parent().unwrap_or(Path::new("/"));
+            let directory = source.path.parent().unwrap_or_else(|| Path::new("/"));
             let what = inotify::WatchFlags::MODIFY
                 | inotify::WatchFlags::CREATE
                 | inotify::WatchFlags::MOVED_TO;

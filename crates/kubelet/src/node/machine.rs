@@ -66,8 +66,7 @@ pub(crate) fn cpu_nanos() -> Option<u64> {
     let mut words = text.lines().next()?.split_whitespace().skip(1);
     let ticks: Vec<u64> = words.by_ref().filter_map(|word| word.parse().ok()).collect();
     // user, nice, system, (idle, iowait,) irq, softirq, steal
-    let busy: u64 =
-        [0, 1, 2, 5, 6, 7].iter().filter_map(|at| ticks.get(*at)).sum();
+    let busy: u64 = [0, 1, 2, 5, 6, 7].iter().filter_map(|at| ticks.get(*at)).sum();
     Some(busy * (1_000_000_000 / rustix::param::clock_ticks_per_second()))
 }
 
@@ -180,7 +179,10 @@ mod tests {
         assert_eq!(meminfo(text, "MemTotal"), Some(16 << 20));
         assert_eq!(meminfo(text, "MemAvailable"), Some(8192));
         assert_eq!(meminfo(text, "Nope"), None);
-        assert_eq!([range_length("0-3"), range_length("7"), range_length("x")], [Some(4), Some(1), None]);
+        assert_eq!(
+            [range_length("0-3"), range_length("7"), range_length("x")],
+            [Some(4), Some(1), None]
+        );
         assert!(facts().unwrap().memory_bytes > 0);
         assert!(processors() > 0);
         assert!(disk(Path::new("/")).unwrap().bytes > 0);

@@ -50,7 +50,9 @@ async fn runtime_state(
     let status = match shared.runtime.status().await {
         Ok(status) => status,
         Err(error) => {
-            not_ready.push(format!("container runtime status check may not have completed yet: {error}"));
+            not_ready.push(format!(
+                "container runtime status check may not have completed yet: {error}"
+            ));
             return (version, Vec::new());
         }
     };

@@ -84,9 +84,8 @@ impl Request {
 
     fn build(&self) -> Result<http::Request<Empty<Bytes>>, HttpError> {
         let invalid = |error: &dyn std::fmt::Display| HttpError::Invalid(error.to_string());
-        let mut request = http::Request::get(&self.path)
-            .body(Empty::new())
-            .map_err(|error| invalid(&error))?;
+        let mut request =
+            http::Request::get(&self.path).body(Empty::new()).map_err(|error| invalid(&error))?;
         let headers = request.headers_mut();
         headers.insert(USER_AGENT, HeaderValue::from_static("kube-probe/1.37"));
         headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
@@ -179,7 +178,10 @@ pub(crate) async fn probe(action: &HTTPGetAction, container: &Container, pod_ip:
             }
         }
     }
-    Outcome::Failure(format!("Get \"{}\": stopped after {PROBE_REDIRECTS_MAX} redirects", request.url()))
+    Outcome::Failure(format!(
+        "Get \"{}\": stopped after {PROBE_REDIRECTS_MAX} redirects",
+        request.url()
+    ))
 }
 
 fn redirected(request: &Request, location: &str) -> Option<Request> {
@@ -275,7 +277,8 @@ mod tests {
     #[tokio::test]
     async fn statuses_decide() {
         assert_eq!(ask("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await, Outcome::Success);
-        let elsewhere = "HTTP/1.1 302 Found\r\nLocation: http://else.where/\r\nContent-Length: 0\r\n\r\n";
+        let elsewhere =
+            "HTTP/1.1 302 Found\r\nLocation: http://else.where/\r\nContent-Length: 0\r\n\r\n";
         assert_eq!(ask(elsewhere).await, Outcome::Success);
         let failure = "HTTP probe failed with statuscode: 500".to_owned();
         let answer = "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n";

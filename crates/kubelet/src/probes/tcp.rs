@@ -16,10 +16,7 @@ pub(crate) async fn probe(
     };
     match tokio::net::TcpStream::connect((host, port)).await {
         Ok(_) => Outcome::Success,
-        Err(error) => Outcome::Failure(format!(
-            "dial tcp {host}:{port}: {}",
-            describe(&error)
-        )),
+        Err(error) => Outcome::Failure(format!("dial tcp {host}:{port}: {}", describe(&error))),
     }
 }
 

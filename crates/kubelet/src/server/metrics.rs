@@ -6,8 +6,8 @@ use cri::PodSandboxStats;
 use podlife::pod;
 use podlife::probe::ProbeKind;
 
-use super::stats::{identity, pod_stats};
 use super::RequestError;
+use super::stats::{identity, pod_stats};
 use crate::Kubelet;
 use crate::node::machine;
 
@@ -101,8 +101,16 @@ pub(super) async fn resource(kubelet: &Kubelet) -> Result<String, RequestError> 
     let mut page = Page::default();
     node_resources(kubelet, &mut page);
     let families = [
-        ("container_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed by the container in core-seconds"),
-        ("container_memory_working_set_bytes", "gauge", "Current working set of the container in bytes"),
+        (
+            "container_cpu_usage_seconds_total",
+            "counter",
+            "Cumulative cpu time consumed by the container in core-seconds",
+        ),
+        (
+            "container_memory_working_set_bytes",
+            "gauge",
+            "Current working set of the container in bytes",
+        ),
     ];
     for (name, kind, help) in families {
         page.family(name, kind, help);
@@ -117,7 +125,11 @@ pub(super) async fn resource(kubelet: &Kubelet) -> Result<String, RequestError> 
                 let value = if kind == "counter" {
                     container.cpu.as_ref().and_then(|it| it.usage_core_nano_seconds).map(seconds)
                 } else {
-                    container.memory.as_ref().and_then(|it| it.working_set_bytes).map(|it| it as f64)
+                    container
+                        .memory
+                        .as_ref()
+                        .and_then(|it| it.working_set_bytes)
+                        .map(|it| it as f64)
                 };
                 if let Some(value) = value {
                     page.sample(name, &labels, value);
@@ -127,7 +139,11 @@ pub(super) async fn resource(kubelet: &Kubelet) -> Result<String, RequestError> 
     }
     pod_resources(&stats, &mut page);
     let name = "resource_scrape_error";
-    page.family(name, "gauge", "1 if there was an error while getting container metrics, 0 otherwise");
+    page.family(
+        name,
+        "gauge",
+        "1 if there was an error while getting container metrics, 0 otherwise",
+    );
     page.sample(name, &[], 0.0);
     Ok(page.0)
 }

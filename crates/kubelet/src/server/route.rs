@@ -31,16 +31,14 @@ pub(super) async fn answer(
     let bearer = request.headers().get(AUTHORIZATION).and_then(|it| it.to_str().ok());
     caller.bearer = bearer.and_then(|it| it.strip_prefix("Bearer ")).map(str::to_owned);
     let attributes = attributes(request.method(), request.uri().path());
-    if request.uri().path() != "/healthz" || caller.bearer.is_some() {
-        match access.check(&caller, &attributes).await {
-            Ok(()) => {}
-            Err(Refusal::Unauthorized) => {
-                return text(StatusCode::UNAUTHORIZED, "Unauthorized".to_owned());
-            }
-            Err(Refusal::Forbidden(message)) => return text(StatusCode::FORBIDDEN, message),
-            Err(Refusal::Unavailable(message)) => {
-                return text(StatusCode::INTERNAL_SERVER_ERROR, message);
-            }
+    match access.check(&caller, &attributes).await {
+        Ok(()) => {}
+        Err(Refusal::Unauthorized) => {
+            return text(StatusCode::UNAUTHORIZED, "Unauthorized".to_owned());
+        }
+        Err(Refusal::Forbidden(message)) => return text(StatusCode::FORBIDDEN, message),
+        Err(Refusal::Unavailable(message)) => {
+            return text(StatusCode::INTERNAL_SERVER_ERROR, message);
         }
     }
     match route(&kubelet, request).await {
@@ -83,9 +81,8 @@ fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> Respo
 }
 
 fn json_text(value: &impl serde::Serialize) -> Result<Response<Body>, RequestError> {
-    let body = serde_json::to_vec(value).map_err(|error| {
-        RequestError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
-    })?;
+    let body = serde_json::to_vec(value)
+        .map_err(|error| RequestError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     Ok(respond(StatusCode::OK, "application/json", body.into()))
 }
 
@@ -160,7 +157,10 @@ async fn session(
         let ports: Result<Vec<u16>, _> = all(&query, "port")
             .iter()
             .flat_map(|it| it.split(','))
-            .map(|port| port.parse().map_err(|_| RequestError::bad(format!("unable to parse \"{port}\" as a port"))))
+            .map(|port| {
+                port.parse()
+                    .map_err(|_| RequestError::bad(format!("unable to parse \"{port}\" as a port")))
+            })
             .collect();
         let ports = ports?;
         if ports.is_empty() || ports.len() > 100 {
@@ -216,7 +216,8 @@ fn log_options(kubelet: &Kubelet, query: &Query) -> Result<LogOptions, RequestEr
             now.checked_sub(std::time::Duration::from_secs(seconds)).ok()
         }
         (None, Some(time)) if !time.is_empty() => Some(
-            time.parse().map_err(|_| RequestError::bad(format!("unable to parse \"sinceTime\": {time}")))?,
+            time.parse()
+                .map_err(|_| RequestError::bad(format!("unable to parse \"sinceTime\": {time}")))?,
         ),
         _ => None,
     };

@@ -4,7 +4,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cri::{AttachRequest, BoxDuplex, BoxRead, BoxWrite, ContainerState, ContainerStatus, ExecRequest, TerminalSize};
+use cri::{
+    AttachRequest, BoxDuplex, BoxRead, BoxWrite, ContainerState, ContainerStatus, ExecRequest,
+    TerminalSize,
+};
 use http::StatusCode;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use podlife::observed::{Observed, pod_labels};
@@ -183,7 +186,8 @@ impl Kubelet {
     fn is_waiting(&self, pod: &Pod, name: &str) -> bool {
         let signals = self.shared.registry.get(pod::uid(pod));
         let status = signals.map(|signals| signals.status.lock().clone()).unwrap_or_default();
-        let mut all = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
+        let mut all =
+            status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
         all.any(|it| it.name == name && it.state.as_ref().is_some_and(|it| it.waiting.is_some()))
     }
 
@@ -261,7 +265,11 @@ impl Kubelet {
     ///
     /// # Errors
     /// There is no such pod, it has no working sandbox, or nothing listens.
-    pub async fn port_forward(&self, target: &Target, port: u16) -> Result<BoxDuplex, RequestError> {
+    pub async fn port_forward(
+        &self,
+        target: &Target,
+        port: u16,
+    ) -> Result<BoxDuplex, RequestError> {
         let pod = self.find_pod(target)?;
         let filter = cri::PodSandboxFilter {
             state: Some(cri::PodSandboxState::Ready),
@@ -282,8 +290,13 @@ impl Session {
     /// Joins the streams with the client's until the process ends, and tells the client how it ended.
     pub async fn join(self, client: ClientStreams) {
         let cri::Streams { stdin, stdout, stderr, resize, exit } = self.0;
-        let ClientStreams { stdin: typed, stdout: shown, stderr: shown_errors, mut error, resize: sizes } =
-            client;
+        let ClientStreams {
+            stdin: typed,
+            stdout: shown,
+            stderr: shown_errors,
+            mut error,
+            resize: sizes,
+        } = client;
         let inputs = async {
             tokio::join!(copy_input(typed, stdin), copy_sizes(sizes, resize));
             // The end of the input is not the end of the session.

@@ -40,7 +40,8 @@ pub(super) fn identity(stats: &PodSandboxStats) -> [String; 3] {
 }
 
 fn time(nanos: i64, now: Timestamp) -> String {
-    let at = if nanos > 0 { Timestamp::from_nanosecond(i128::from(nanos)).unwrap_or(now) } else { now };
+    let at =
+        if nanos > 0 { Timestamp::from_nanosecond(i128::from(nanos)).unwrap_or(now) } else { now };
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
@@ -94,7 +95,7 @@ fn disk(path: &std::path::Path, used: Option<u64>, now: Timestamp) -> Option<Val
         ("time", Some(json!(time(0, now)))),
         ("availableBytes", Some(disk.bytes_free.into())),
         ("capacityBytes", Some(disk.bytes.into())),
-        ("usedBytes", number(used.or(Some(disk.bytes.saturating_sub(disk.bytes_free))))),
+        ("usedBytes", number(used.or_else(|| Some(disk.bytes.saturating_sub(disk.bytes_free))))),
         ("inodesFree", Some(disk.inodes_free.into())),
         ("inodes", Some(disk.inodes.into())),
         ("inodesUsed", Some(disk.inodes.saturating_sub(disk.inodes_free).into())),
@@ -109,12 +110,14 @@ fn node(kubelet: &Kubelet, now: Timestamp) -> Value {
     let working = available.map(|available| total.saturating_sub(available));
     object(vec![
         ("nodeName", Some(json!(config.node_name))),
-        ("startTime", machine::boot_time(now).map(|at| json!(at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()))),
+        (
+            "startTime",
+            machine::boot_time(now).map(|at| json!(at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())),
+        ),
         (
             "cpu",
-            machine::cpu_nanos().map(|nanos| {
-                json!({"time": time(0, now), "usageCoreNanoSeconds": nanos})
-            }),
+            machine::cpu_nanos()
+                .map(|nanos| json!({"time": time(0, now), "usageCoreNanoSeconds": nanos})),
         ),
         (
             "memory",
@@ -148,11 +151,8 @@ fn pod(kubelet: &Kubelet, stats: &PodSandboxStats, now: Timestamp) -> Value {
         let start = signals.status.lock().start_time.clone()?;
         Some(json!(start))
     });
-    let used: u64 = stats
-        .containers
-        .iter()
-        .filter_map(|it| it.writable_layer.as_ref()?.used_bytes)
-        .sum();
+    let used: u64 =
+        stats.containers.iter().filter_map(|it| it.writable_layer.as_ref()?.used_bytes).sum();
     let containers: Vec<Value> =
         stats.containers.iter().map(|stats| container(stats, root, now)).collect();
     object(vec![

@@ -4,7 +4,9 @@ use bytes::Bytes;
 use cri::{BoxRead, BoxWrite};
 use futures::stream::{BoxStream, SelectAll};
 use futures::{SinkExt as _, StreamExt as _};
-use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
+use http::header::{
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
+};
 use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -36,9 +38,11 @@ type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
 /// Whether the client asks for a WebSocket.
 pub(super) fn is_upgrade(headers: &HeaderMap) -> bool {
     let has = |name, wanted: &str| {
-        headers.get_all(name).iter().filter_map(|it| it.to_str().ok()).any(|it| {
-            it.split(',').any(|part| part.trim().eq_ignore_ascii_case(wanted))
-        })
+        headers
+            .get_all(name)
+            .iter()
+            .filter_map(|it| it.to_str().ok())
+            .any(|it| it.split(',').any(|part| part.trim().eq_ignore_ascii_case(wanted)))
     };
     has(UPGRADE, "websocket") && has(CONNECTION, "upgrade")
 }
@@ -55,9 +59,9 @@ fn agree(
     let chosen = chosen.ok_or_else(|| {
         RequestError::bad(format!("unable to upgrade: no supported subprotocol among {offered:?}"))
     })?;
-    let key = headers.get(SEC_WEBSOCKET_KEY).ok_or_else(|| {
-        RequestError::bad("unable to upgrade: missing Sec-WebSocket-Key header")
-    })?;
+    let key = headers
+        .get(SEC_WEBSOCKET_KEY)
+        .ok_or_else(|| RequestError::bad("unable to upgrade: missing Sec-WebSocket-Key header"))?;
     let response = Response::builder()
         .status(StatusCode::SWITCHING_PROTOCOLS)
         .header(CONNECTION, "Upgrade")
@@ -77,8 +81,7 @@ async fn socket(upgrade: hyper::upgrade::OnUpgrade) -> Option<Socket> {
             return None;
         }
     };
-    let config =
-        WebSocketConfig::default().max_message_size(Some(WEBSOCKET_MESSAGE_BYTES_MAX));
+    let config = WebSocketConfig::default().max_message_size(Some(WEBSOCKET_MESSAGE_BYTES_MAX));
     Some(WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await)
 }
 

@@ -124,7 +124,13 @@ impl FakeApi {
     }
 
     /// Changes an object in place.
-    pub(crate) fn edit(&self, plural: &str, namespace: &str, name: &str, edit: impl Fn(&mut Value)) {
+    pub(crate) fn edit(
+        &self,
+        plural: &str,
+        namespace: &str,
+        name: &str,
+        edit: impl Fn(&mut Value),
+    ) {
         let mut value = self.get(plural, namespace, name).unwrap();
         edit(&mut value);
         self.put(plural, value);
@@ -189,8 +195,12 @@ impl FakeApi {
         match (parts.method.as_str(), sub) {
             ("POST", "token") => (201, token(&self.clock, &value)),
             ("POST", _) => self.create(plural, namespace, value),
-            ("GET", _) if name.is_empty() => (200, json!({"items": self.list(plural), "metadata": {}})),
-            ("GET", _) => self.get(plural, namespace, name).map_or_else(|| missing(name), |it| (200, it)),
+            ("GET", _) if name.is_empty() => {
+                (200, json!({"items": self.list(plural), "metadata": {}}))
+            }
+            ("GET", _) => {
+                self.get(plural, namespace, name).map_or_else(|| missing(name), |it| (200, it))
+            }
             ("PUT", _) => (200, self.put(plural, value)),
             ("PATCH", _) => self.patch(plural, (namespace, name), sub, &value),
             ("DELETE", _) => self.delete(plural, namespace, name, &value),
@@ -204,7 +214,10 @@ impl FakeApi {
         }
         let name = text(&value, "/metadata/name").to_owned();
         if self.get(plural, namespace, &name).is_some() {
-            return (409, status(409, "AlreadyExists", &format!("{plural} \"{name}\" already exists")));
+            return (
+                409,
+                status(409, "AlreadyExists", &format!("{plural} \"{name}\" already exists")),
+            );
         }
         (201, self.put(plural, value))
     }

@@ -41,7 +41,12 @@ impl std::fmt::Debug for FakeRuntime {
 
 impl FakeRuntime {
     pub(crate) fn new(clock: Clock) -> Self {
-        let image = Image { id: "sha256:1".into(), repo_tags: vec!["image:1".into()], size: 7, ..Image::default() };
+        let image = Image {
+            id: "sha256:1".into(),
+            repo_tags: vec!["image:1".into()],
+            size: 7,
+            ..Image::default()
+        };
         let state = State { images: vec![image], ..State::default() };
         Self {
             state: Arc::new(Mutex::new(state)),
@@ -138,7 +143,8 @@ impl FakeRuntime {
     }
 
     fn tell(&self, id: &str, sandbox: &str, event_type: ContainerEventType) {
-        let pod_uid = self.state.lock().sandboxes.get(sandbox).map(|(it, _)| it.metadata.uid.clone());
+        let pod_uid =
+            self.state.lock().sandboxes.get(sandbox).map(|(it, _)| it.metadata.uid.clone());
         // Nobody listens while the kubelet is restarting.
         let _nobody = self.events.send(ContainerEvent {
             container_id: id.to_owned(),
@@ -168,7 +174,11 @@ impl FakeRuntime {
 #[async_trait]
 impl RuntimeService for FakeRuntime {
     async fn version(&self) -> Result<Version> {
-        Ok(Version { runtime_name: "fake".into(), runtime_version: "1".into(), ..Version::default() })
+        Ok(Version {
+            runtime_name: "fake".into(),
+            runtime_version: "1".into(),
+            ..Version::default()
+        })
     }
 
     async fn status(&self) -> Result<RuntimeStatus> {
@@ -197,7 +207,8 @@ impl RuntimeService for FakeRuntime {
             let mut state = self.state.lock();
             state.made += 1;
             let id = format!("sandbox-{}", state.made);
-            let on_host = config.linux.security_context.namespace_options.network == NamespaceMode::Node;
+            let on_host =
+                config.linux.security_context.namespace_options.network == NamespaceMode::Node;
             let ip = format!("10.42.0.{}", state.made);
             let status = PodSandboxStatus {
                 id: id.clone(),
@@ -226,7 +237,9 @@ impl RuntimeService for FakeRuntime {
                 status.state = PodSandboxState::NotReady;
             }
             let all = state.containers.values();
-            all.filter(|(it, _)| it.pod_sandbox_id == sandbox_id).map(|(it, _)| it.id.clone()).collect()
+            all.filter(|(it, _)| it.pod_sandbox_id == sandbox_id)
+                .map(|(it, _)| it.id.clone())
+                .collect()
         };
         for id in inside {
             self.end_id(&id, 137);
@@ -320,7 +333,8 @@ impl RuntimeService for FakeRuntime {
             && word == "exit"
         {
             let (handle, id) = (self.clone_handle(), container_id.to_owned());
-            let (code, pause) = (code.parse().unwrap(), Duration::from_secs(seconds.parse().unwrap()));
+            let (code, pause) =
+                (code.parse().unwrap(), Duration::from_secs(seconds.parse().unwrap()));
             tokio::spawn(async move {
                 handle.clock.sleep(pause).await;
                 handle.end_id(&id, code);
@@ -447,7 +461,10 @@ impl RuntimeService for FakeRuntime {
         Err(Error::NotFound(sandbox_id.to_owned()))
     }
 
-    async fn list_pod_sandbox_stats(&self, _: &PodSandboxStatsFilter) -> Result<Vec<PodSandboxStats>> {
+    async fn list_pod_sandbox_stats(
+        &self,
+        _: &PodSandboxStatsFilter,
+    ) -> Result<Vec<PodSandboxStats>> {
         let state = self.state.lock();
         let stats = state.sandboxes.values().map(|(it, _)| PodSandboxStats {
             attributes: PodSandboxAttributes {
@@ -456,7 +473,10 @@ impl RuntimeService for FakeRuntime {
                 labels: it.labels.clone(),
                 ..PodSandboxAttributes::default()
             },
-            cpu: Some(CpuUsage { usage_core_nano_seconds: Some(5_000_000_000), ..CpuUsage::default() }),
+            cpu: Some(CpuUsage {
+                usage_core_nano_seconds: Some(5_000_000_000),
+                ..CpuUsage::default()
+            }),
             memory: Some(MemoryUsage { working_set_bytes: Some(4096), ..MemoryUsage::default() }),
             ..PodSandboxStats::default()
         });

@@ -31,10 +31,12 @@ async fn a_pod_becomes_ready_at_once_and_says_so() {
         "Created: Created container: a",
         "Started: Started container a",
     ];
-    bench.until("told", |_| {
-        let events = bench.events();
-        expected.iter().all(|wanted| events.iter().any(|event| event == wanted))
-    }).await;
+    bench
+        .until("told", |_| {
+            let events = bench.events();
+            expected.iter().all(|wanted| events.iter().any(|event| event == wanted))
+        })
+        .await;
     let writes = bench.api.requests().into_iter().filter(|it| it.ends_with("/pods/p/status"));
     assert_eq!(writes.count(), 1, "the first status is worth one write only");
 }
@@ -102,7 +104,10 @@ async fn a_deletion_honours_hook_and_grace_and_then_removes_the_object() {
     bench.until_gone("p").await;
     assert_eq!(began.elapsed().as_secs(), 10);
     let log = bench.runtime.log();
-    assert!(log.contains(&"exec sleep 4".to_owned()) && log.contains(&"stop a 6".to_owned()), "{log:?}");
+    assert!(
+        log.contains(&"exec sleep 4".to_owned()) && log.contains(&"stop a 6".to_owned()),
+        "{log:?}"
+    );
     let killing = "Killing: Stopping container a".to_owned();
     assert!(bench.events().contains(&killing));
     bench.until_runtime("removed", |it| it.sandboxes().is_empty()).await;
@@ -138,8 +143,12 @@ async fn images_are_pulled_and_failures_are_paused() {
     bench.until("ready", is_ready).await;
     let events = bench.events();
     let has = |start: &str| events.iter().any(|event| event.starts_with(start));
-    assert!(has("Failed: Failed to pull image \"other:1\": rpc error: code = NotFound desc = no such image"));
-    assert!(has("Failed: Error: ErrImagePull") && has("BackOff: Back-off pulling image \"other:1\""));
+    assert!(has(
+        "Failed: Failed to pull image \"other:1\": rpc error: code = NotFound desc = no such image"
+    ));
+    assert!(
+        has("Failed: Error: ErrImagePull") && has("BackOff: Back-off pulling image \"other:1\"")
+    );
     let pulled = "Pulled: Successfully pulled image \"other:1\" in 1s (1s including waiting). Image size: 42 bytes.";
     bench.until("told", |_| bench.events().iter().any(|event| event == pulled)).await;
 }
@@ -154,8 +163,11 @@ async fn pull_secrets_are_used_and_never_means_never() {
         let data = secret.string_data.unwrap()[".dockerconfigjson"].clone();
         json!(k8s_openapi::ByteString(data.into_bytes()))
     };
-    bench.api.put("secrets", json!({"metadata": {"name": "s", "namespace": "ns"},
-        "data": {".dockerconfigjson": config}}));
+    bench.api.put(
+        "secrets",
+        json!({"metadata": {"name": "s", "namespace": "ns"},
+        "data": {".dockerconfigjson": config}}),
+    );
     let mut spec = one(json!({"image": "r.io/x:1"}));
     spec["imagePullSecrets"] = json!([{"name": "s"}]);
     bench.pod(spec);
@@ -261,12 +273,14 @@ async fn deadlines_admission_and_missing_references_are_reported() {
     assert_eq!(pod.status.unwrap().reason.as_deref(), Some("OutOfcpu"));
     let env = json!([{"name": "X", "valueFrom": {"configMapKeyRef": {"name": "m", "key": "k"}}}]);
     bench.named_pod("env", one(json!({"env": env})));
-    let pod = bench
-        .until_of("env", "waiting", |pod| waiting(pod) == "CreateContainerConfigError")
-        .await;
+    let pod =
+        bench.until_of("env", "waiting", |pod| waiting(pod) == "CreateContainerConfigError").await;
     let state = pod.status.unwrap().container_statuses.unwrap()[0].state.clone().unwrap();
     assert_eq!(state.waiting.unwrap().message.as_deref(), Some("configmap \"m\" not found"));
-    bench.api.put("configmaps", json!({"metadata": {"name": "m", "namespace": "ns"}, "data": {"k": "v"}}));
+    bench.api.put(
+        "configmaps",
+        json!({"metadata": {"name": "m", "namespace": "ns"}, "data": {"k": "v"}}),
+    );
     bench.until_of("env", "ready", is_ready).await;
 }
 
@@ -298,10 +312,16 @@ async fn resources_change_in_place_and_ephemeral_containers_join() {
         pod["spec"]["ephemeralContainers"] =
             json!([{"name": "e", "image": "image:1", "targetContainerName": "a"}]);
     });
-    bench.until("joined", |pod| {
-        pod.status.as_ref().is_some_and(|it| it.ephemeral_container_statuses.iter().flatten()
-            .any(|it| it.state.as_ref().is_some_and(|state| state.running.is_some())))
-    }).await;
+    bench
+        .until("joined", |pod| {
+            pod.status.as_ref().is_some_and(|it| {
+                it.ephemeral_container_statuses
+                    .iter()
+                    .flatten()
+                    .any(|it| it.state.as_ref().is_some_and(|state| state.running.is_some()))
+            })
+        })
+        .await;
     assert!(bench.runtime.log().contains(&"resize a".to_owned()));
     let (_, config) = bench.runtime.container("e").unwrap();
     let target = config.linux.security_context.namespace_options.target_id;
@@ -345,7 +365,8 @@ async fn a_volume_beyond_its_limit_ends_the_pod() {
 async fn images_as_volumes_are_pulled_first() {
     let bench = Bench::start().await;
     let mut spec = one(json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]}));
-    spec["volumes"] = json!([{"name": "v", "image": {"reference": "data:1", "pullPolicy": "IfNotPresent"}}]);
+    spec["volumes"] =
+        json!([{"name": "v", "image": {"reference": "data:1", "pullPolicy": "IfNotPresent"}}]);
     bench.pod(spec);
     bench.until("ready", is_ready).await;
     let log = bench.runtime.log();
@@ -353,4 +374,26 @@ async fn images_as_volumes_are_pulled_first() {
     let (_, config) = bench.runtime.container("a").unwrap();
     let mount = config.mounts.iter().find(|it| it.container_path == "/v").unwrap();
     assert_eq!(mount.image.as_ref().unwrap().image, "data:1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resize_beyond_the_node_waits() {
+    let bench = Bench::start().await;
+    bench.pod(one(json!({"resources": {"requests": {"cpu": "100m"}}})));
+    bench.until("ready", is_ready).await;
+    bench.api.edit("pods", "ns", "p", |pod| {
+        pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!("100000");
+    });
+    let pending = |pod: &k8s_openapi::api::core::v1::Pod| {
+        let conditions = pod.status.clone().and_then(|it| it.conditions).unwrap_or_default();
+        let found = conditions.into_iter().find(|it| it.type_ == "PodResizePending");
+        found.and_then(|it| it.reason).unwrap_or_default()
+    };
+    let pod = bench.until("told", |pod| pending(pod) == "Infeasible").await;
+    assert!(is_ready(&pod));
+    bench.api.edit("pods", "ns", "p", |pod| {
+        pod["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!("200m");
+    });
+    bench.until("settled", |pod| pending(pod).is_empty()).await;
+    assert_eq!(bench.runtime.log().iter().filter(|it| *it == "resize a").count(), 1);
 }

@@ -7,7 +7,11 @@ use crate::testing::{Bench, is_ready};
 fn condition(node: &Value, kind: &str) -> String {
     let conditions = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
     let found = conditions.iter().find(|it| it["type"] == kind).cloned().unwrap_or_default();
-    format!("{} {}", found["status"].as_str().unwrap_or_default(), found["reason"].as_str().unwrap_or_default())
+    format!(
+        "{} {}",
+        found["status"].as_str().unwrap_or_default(),
+        found["reason"].as_str().unwrap_or_default()
+    )
 }
 
 async fn until_node(bench: &Bench, wanted: impl Fn(&Value) -> bool) -> Value {
@@ -51,10 +55,16 @@ async fn pods_wait_for_the_network_and_go_on_with_it() {
     bench.runtime.set_network_down(true);
     let node = until_node(&bench, |node| condition(node, "Ready") == "False KubeletNotReady").await;
     let message = node["status"]["conditions"][3]["message"].as_str().unwrap().to_owned();
-    assert_eq!(message, "container runtime network not ready: NetworkReady=false \
-        reason:NetworkPluginNotReady message:no CIDR");
+    assert_eq!(
+        message,
+        "container runtime network not ready: NetworkReady=false \
+        reason:NetworkPluginNotReady message:no CIDR"
+    );
     bench.pod(json!({"containers": [{"name": "a", "image": "image:1"}]}));
-    bench.named_pod("h", json!({"hostNetwork": true, "containers": [{"name": "a", "image": "image:1"}]}));
+    bench.named_pod(
+        "h",
+        json!({"hostNetwork": true, "containers": [{"name": "a", "image": "image:1"}]}),
+    );
     bench.until_of("h", "ready", is_ready).await;
     assert!(!is_ready(&bench.api.pod("p").unwrap()));
     let began = tokio::time::Instant::now();

@@ -10,7 +10,10 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::testing::{Bench, is_ready, restarts};
 
-async fn send(bench: &Bench, request: Request<Empty<Bytes>>) -> http::Response<hyper::body::Incoming> {
+async fn send(
+    bench: &Bench,
+    request: Request<Empty<Bytes>>,
+) -> http::Response<hyper::body::Incoming> {
     let (near, far) = tokio::io::duplex(1 << 16);
     let kubelet = bench.kubelet.clone();
     bench.scope.spawn_until_cancelled("server", async move { kubelet.serve_connection(far).await });

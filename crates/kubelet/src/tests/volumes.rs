@@ -15,10 +15,16 @@ fn read(bench: &Bench, container_path: &str, file: &str) -> String {
 #[tokio::test(start_paused = true)]
 async fn volumes_hold_what_they_should_and_follow_changes() {
     let bench = Bench::start().await;
-    bench.api.put("configmaps", json!({"metadata": {"name": "m", "namespace": "ns"},
-        "data": {"k": "v1"}}));
-    bench.api.put("secrets", json!({"metadata": {"name": "s", "namespace": "ns"},
-        "data": {"p": "c2VjcmV0"}}));
+    bench.api.put(
+        "configmaps",
+        json!({"metadata": {"name": "m", "namespace": "ns"},
+        "data": {"k": "v1"}}),
+    );
+    bench.api.put(
+        "secrets",
+        json!({"metadata": {"name": "s", "namespace": "ns"},
+        "data": {"p": "c2VjcmV0"}}),
+    );
     bench.pod(json!({
         "containers": [{"name": "a", "image": "image:1", "volumeMounts": [
             {"name": "m", "mountPath": "/m"}, {"name": "s", "mountPath": "/s"},
@@ -84,17 +90,25 @@ async fn a_missing_volume_is_told_and_found_when_it_appears() {
 async fn claims_lead_to_volumes_of_the_node() {
     let bench = Bench::start().await;
     let data = bench.directory.path().join("data");
-    bench.api.put("persistentvolumeclaims", json!({"metadata": {"name": "c", "namespace": "ns"},
-        "spec": {"volumeName": "v"}, "status": {"phase": "Pending"}}));
-    bench.api.put("persistentvolumes", json!({"metadata": {"name": "v"},
-        "spec": {"hostPath": {"path": data, "type": "DirectoryOrCreate"}}}));
+    bench.api.put(
+        "persistentvolumeclaims",
+        json!({"metadata": {"name": "c", "namespace": "ns"},
+        "spec": {"volumeName": "v"}, "status": {"phase": "Pending"}}),
+    );
+    bench.api.put(
+        "persistentvolumes",
+        json!({"metadata": {"name": "v"},
+        "spec": {"hostPath": {"path": data, "type": "DirectoryOrCreate"}}}),
+    );
     bench.pod(json!({
         "containers": [{"name": "a", "image": "image:1",
             "volumeMounts": [{"name": "v", "mountPath": "/v", "readOnly": true}]}],
         "volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}],
     }));
     bench.until("told", |_| bench.events().iter().any(|it| it.contains("PVC is not bound"))).await;
-    bench.api.edit("persistentvolumeclaims", "ns", "c", |it| it["status"]["phase"] = json!("Bound"));
+    bench
+        .api
+        .edit("persistentvolumeclaims", "ns", "c", |it| it["status"]["phase"] = json!("Bound"));
     bench.until("ready", is_ready).await;
     assert_eq!(mounted(&bench, "/v"), data);
 }

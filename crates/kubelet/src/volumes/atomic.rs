@@ -95,12 +95,7 @@ fn make_fresh(directory: &Path, current: Option<&Path>) -> Result<PathBuf, Volum
     }
 }
 
-fn write_file(
-    root: &Path,
-    path: &str,
-    file: &File,
-    owner: Option<u32>,
-) -> Result<(), VolumeError> {
+fn write_file(root: &Path, path: &str, file: &File, owner: Option<u32>) -> Result<(), VolumeError> {
     let path = root.join(path);
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(VolumeError::file("create", parent))?;

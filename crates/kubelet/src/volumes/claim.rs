@@ -51,7 +51,9 @@ async fn bound(context: &Context<'_>, claim_name: &str) -> Result<PersistentVolu
         )));
     };
     let volumes = context.client.all::<PersistentVolume>();
-    volumes.get_opt(volume).await.map_err(failed)?.ok_or_else(|| {
-        VolumeError::Claim(format!("persistentvolumes \"{volume}\" not found"))
-    })
+    volumes
+        .get_opt(volume)
+        .await
+        .map_err(failed)?
+        .ok_or_else(|| VolumeError::Claim(format!("persistentvolumes \"{volume}\" not found")))
 }

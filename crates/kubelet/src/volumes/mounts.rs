@@ -43,7 +43,12 @@ fn volume_mount(
     at: usize,
     wanted: &VolumeMount,
 ) -> Result<Mount, VolumeError> {
-    let missing = || VolumeError::Mount(format!("cannot find volume \"{}\" to mount into container \"{}\"", wanted.name, target.container.name));
+    let missing = || {
+        VolumeError::Mount(format!(
+            "cannot find volume \"{}\" to mount into container \"{}\"",
+            wanted.name, target.container.name
+        ))
+    };
     let volume = target.volumes.ready.get(&wanted.name).ok_or_else(missing)?;
     let lookup = |name: &str| {
         target.env.iter().rev().find(|have| have.key == name).map(|have| have.value.clone())
@@ -99,11 +104,7 @@ fn hosts_mount(directory: &Path, hosts: &str) -> Result<Mount, VolumeError> {
     })
 }
 
-fn message_mount(
-    target: &Target<'_>,
-    directory: &Path,
-    path: &str,
-) -> Result<Mount, VolumeError> {
+fn message_mount(target: &Target<'_>, directory: &Path, path: &str) -> Result<Mount, VolumeError> {
     let place = directory.join("containers").join(&target.container.name);
     make_directory(&place, 0o750)?;
     let file: PathBuf = place.join(format!("{:08x}", target.restarts));

@@ -17,7 +17,8 @@ pub(super) fn set_up(
     let mounted =
         linux::mount::is_mount_point(&path).map_err(|error| VolumeError::mount(&error))?;
     if !mounted {
-        let failed = |error: String| VolumeError::Mount(format!("mount {server}:{export}: {error}"));
+        let failed =
+            |error: String| VolumeError::Mount(format!("mount {server}:{export}: {error}"));
         let resolved = std::net::ToSocketAddrs::to_socket_addrs(&(server, 2049))
             .map_err(|error| failed(error.to_string()))?;
         let address = resolved.into_iter().next();

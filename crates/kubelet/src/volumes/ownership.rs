@@ -9,8 +9,7 @@ const SETGID: u32 = 0o2000;
 
 /// Gives everything at and below `path` to `group` and lets the group use it.
 pub(crate) fn apply(path: &Path, group: u32, readonly: bool) -> Result<(), VolumeError> {
-    let metadata =
-        std::fs::symlink_metadata(path).map_err(VolumeError::file("look at", path))?;
+    let metadata = std::fs::symlink_metadata(path).map_err(VolumeError::file("look at", path))?;
     if metadata.file_type().is_symlink() {
         return lchown(path, None, Some(group)).map_err(VolumeError::file("change group of", path));
     }

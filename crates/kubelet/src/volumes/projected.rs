@@ -45,7 +45,9 @@ async fn project(
     if let Some(source) = &part.secret {
         let optional = source.optional.unwrap_or(false);
         return match context.referenced.secrets.get(&source.name) {
-            Some(secret) => Ok(projection::secret(secret, source.items.as_deref(), mode, optional)?),
+            Some(secret) => {
+                Ok(projection::secret(secret, source.items.as_deref(), mode, optional)?)
+            }
             None if optional => Ok(Files::new()),
             None => Err(VolumeError::Missing { kind: "secret", name: source.name.clone() }),
         };
@@ -97,9 +99,8 @@ async fn trust_bundle(
         (Some(name), _) => bundles.get_opt(name).await.map_err(failed)?.into_iter().collect(),
         (None, Some(signer)) => {
             let labels = source.label_selector.as_ref().map(selector_text).unwrap_or_default();
-            let params = ListParams::default()
-                .fields(&format!("spec.signerName={signer}"))
-                .labels(&labels);
+            let params =
+                ListParams::default().fields(&format!("spec.signerName={signer}")).labels(&labels);
             bundles.list(&params).await.map_err(failed)?.items
         }
         (None, None) => Vec::new(),

@@ -40,8 +40,7 @@ impl Worker {
             let message = "Pod was active on the node longer than the specified deadline";
             let reason = "DeadlineExceeded";
             self.shared.events.pod(&self.pod, EventKind::Normal, reason, message.to_owned());
-            self.verdict =
-                Some(Verdict { reason: reason.to_owned(), message: message.to_owned() });
+            self.verdict = Some(Verdict { reason: reason.to_owned(), message: message.to_owned() });
             self.begin_stopping();
         }
     }
@@ -85,7 +84,7 @@ impl Worker {
     }
 
     /// The pods that were here before this one and still take something.
-    fn other_pods(&self) -> Vec<Arc<Pod>> {
+    pub(super) fn other_pods(&self) -> Vec<Arc<Pod>> {
         let own = (self.pod.metadata.creation_timestamp.clone(), self.signals.uid.clone());
         let before = |pod: &Pod| {
             (pod.metadata.creation_timestamp.clone(), pod::uid(pod).to_owned()) < own
@@ -127,7 +126,7 @@ impl Worker {
             self.begin_kill_for(kill);
         }
         for update in &actions.update {
-            self.resize(&update.id, &update.name, &update.resources).await;
+            self.resize_container(&update.id, &update.name, &update.resources).await;
         }
         let referenced = match self.prepare().await {
             Ok(referenced) => referenced,
@@ -183,14 +182,6 @@ impl Worker {
         Next::Wake
     }
 
-    async fn resize(&mut self, id: &str, name: &str, limits: &cri::LinuxContainerResources) {
-        if let Err(error) = self.shared.runtime.update_container_resources(id, limits).await {
-            let message = format!("Error resizing container {name}: {}", error.rpc_text());
-            self.shared.events.pod(&self.pod, EventKind::Warning, "ResizeError", message);
-        }
-        self.limit_group();
-    }
-
     /// Everything a container needs before any of the pod may start: readiness of the node, references,
     /// the pod's group and its volumes.
     async fn prepare(&mut self) -> Result<Arc<Referenced>, Next> {
@@ -218,10 +209,13 @@ impl Worker {
     }
 
     /// Makes the pod's group and limits it.
-    fn limit_group(&self) {
+    pub(super) fn limit_group(&self) {
         let Some(cgroups) = &self.shared.cgroups else { return };
-        let path =
-            cgroup::of_pod(&self.shared.config.cgroup_prefix, qos::class(&self.pod), &self.signals.uid);
+        let path = cgroup::of_pod(
+            &self.shared.config.cgroup_prefix,
+            qos::class(&self.pod),
+            &self.signals.uid,
+        );
         let limits = crate::cgroups::limits(&resources::of_pod(&self.pod));
         let done = cgroups.group(&path).and_then(|group| {
             group.create()?;
@@ -229,7 +223,8 @@ impl Worker {
             self.weigh_classes(cgroups)
         });
         if let Err(error) = done {
-            let message = format!("unable to ensure pod container exists: {}", cri::error::chain(&error));
+            let message =
+                format!("unable to ensure pod container exists: {}", cri::error::chain(&error));
             let reason = "FailedCreatePodContainer";
             self.shared.events.pod(&self.pod, EventKind::Warning, reason, message);
         }
@@ -240,9 +235,12 @@ impl Worker {
         &self,
         cgroups: &linux::cgroup::Cgroups,
     ) -> Result<(), linux::cgroup::CgroupError> {
-        let burstable = self.shared.pods.list().into_iter().filter(|it| {
-            !pod::is_finished(it) && qos::class(it) == qos::Class::Burstable
-        });
+        let burstable = self
+            .shared
+            .pods
+            .list()
+            .into_iter()
+            .filter(|it| !pod::is_finished(it) && qos::class(it) == qos::Class::Burstable);
         let cpu_milli = burstable.map(|it| resources::pod_request(&it, "cpu")).sum();
         crate::cgroups::weigh_burstable(cgroups, &self.shared.config.cgroup_prefix, cpu_milli)
     }
@@ -328,9 +326,11 @@ impl Worker {
     async fn refresh_downward(&mut self, referenced: &Referenced) {
         let shows_itself = pod::spec(&self.pod).volumes.iter().flatten().any(|volume| {
             volume.downward_api.is_some()
-                || volume.projected.iter().flat_map(|it| it.sources.iter().flatten()).any(|it| {
-                    it.downward_api.is_some()
-                })
+                || volume
+                    .projected
+                    .iter()
+                    .flat_map(|it| it.sources.iter().flatten())
+                    .any(|it| it.downward_api.is_some())
         });
         if shows_itself && self.set_up_volumes(referenced).await.is_err() {
             self.signals.wake.notify_one();

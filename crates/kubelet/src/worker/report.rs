@@ -43,6 +43,7 @@ impl Worker {
                 messages: &self.messages,
                 hook_pending: &hook_pending,
                 verdict: self.verdict.as_ref(),
+                resize: self.resize.as_ref(),
                 is_over,
                 host_ips: &self.shared.host_ips,
                 runtime_name: &self.shared.runtime_name,
@@ -62,9 +63,8 @@ impl Worker {
             .iter()
             .filter(|container| container.state == ContainerState::Exited)
             .filter(|container| !self.messages.contains_key(&container.id));
-        let read: BTreeMap<String, String> = ended
-            .map(|container| (container.id.clone(), messages::read(container)))
-            .collect();
+        let read: BTreeMap<String, String> =
+            ended.map(|container| (container.id.clone(), messages::read(container))).collect();
         self.messages.extend(read);
     }
 

@@ -83,17 +83,18 @@ impl Worker {
             Err(started) => return started,
         };
         let restarts = self.next_restart(&container.name, last.as_ref());
-        let (config, sandbox) =
-            match self.configure(reference, container, present, restarts, referenced) {
-                Ok(configs) => configs,
-                Err(error) => {
-                    let message = format!("Error: {}", error.message);
-                    self.container_event(reference, container, EventKind::Warning, "Failed", message);
-                    self.start_errors.insert(container.name.clone(), error);
-                    let at = self.after_failure();
-                    return Started::No(Some(at));
-                }
-            };
+        let (config, sandbox) = match self
+            .configure(reference, container, present, restarts, referenced)
+        {
+            Ok(configs) => configs,
+            Err(error) => {
+                let message = format!("Error: {}", error.message);
+                self.container_event(reference, container, EventKind::Warning, "Failed", message);
+                self.start_errors.insert(container.name.clone(), error);
+                let at = self.after_failure();
+                return Started::No(Some(at));
+            }
+        };
         self.create_and_start(reference, container, config, sandbox).await
     }
 
@@ -154,8 +155,7 @@ impl Worker {
     ) -> Result<Present, Started> {
         let secrets = references::pull_secrets(&self.pod, referenced);
         let now = self.now();
-        let wish =
-            Wish { pod: &self.pod, reference, container, secrets: &secrets, now };
+        let wish = Wish { pod: &self.pod, reference, container, secrets: &secrets, now };
         let wake = self.waker();
         let pulls = self.shared.pulls.clone();
         match pulls.ensure(&mut self.pulls, wish, wake).await {
@@ -230,8 +230,7 @@ impl Worker {
         restarts: i32,
         referenced: &Referenced,
     ) -> Result<(cri::ContainerConfig, cri::PodSandboxConfig), StartError> {
-        let config_error =
-            |text: String| StartError::new("CreateContainerConfigError", text);
+        let config_error = |text: String| StartError::new("CreateContainerConfigError", text);
         security::check_user(&self.pod, container, &present.user)
             .map_err(|error| config_error(error.to_string()))?;
         let env = self.environment(container, referenced)?;
@@ -250,7 +249,10 @@ impl Worker {
             volumes: &self.volumes,
         };
         let mounts = mounts::of_container(&target, &hosts).map_err(|error| {
-            config_error(format!("failed to prepare mounts of container \"{}\": {error}", container.name))
+            config_error(format!(
+                "failed to prepare mounts of container \"{}\": {error}",
+                container.name
+            ))
         })?;
         let parts = ContainerParts {
             restarts,
@@ -262,11 +264,8 @@ impl Worker {
             target_id: self.target_id(reference),
         };
         let attempt = self.observed.sandbox().map_or(0, |sandbox| sandbox.metadata.attempt);
-        let sandbox = SandboxParts {
-            attempt,
-            hostname: name.kernel,
-            dns: dns::config(&self.pod, &facts),
-        };
+        let sandbox =
+            SandboxParts { attempt, hostname: name.kernel, dns: dns::config(&self.pod, &facts) };
         Ok((
             container_config(&self.pod, container, parts, &self.shared.place),
             sandbox_config(&self.pod, &sandbox, &self.shared.place),
@@ -301,7 +300,12 @@ impl Worker {
         let id = match runtime.create_container(&sandbox_id, &config, &sandbox).await {
             Ok(id) => id,
             Err(error) => {
-                return self.failed(reference, container, "CreateContainerError", error.to_string());
+                return self.failed(
+                    reference,
+                    container,
+                    "CreateContainerError",
+                    error.to_string(),
+                );
             }
         };
         let message = format!("Created container: {}", container.name);
@@ -358,7 +362,9 @@ impl Worker {
     pub(super) fn finish_hooks(&mut self) {
         let names: Vec<String> = self.hooks.keys().cloned().collect();
         for name in names {
-            let Some(result) = self.hooks.get_mut(&name).and_then(HookRun::result) else { continue };
+            let Some(result) = self.hooks.get_mut(&name).and_then(HookRun::result) else {
+                continue;
+            };
             self.hooks.remove(&name);
             let Err(error) = result else { continue };
             let Some((reference, container)) = pod::find(&self.pod, &name) else { continue };

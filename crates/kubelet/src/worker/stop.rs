@@ -94,7 +94,7 @@ impl Worker {
     }
 
     fn stop_deadline(&self) -> Timestamp {
-        let (since, grace) = self.stopping_since.unwrap_or((self.now(), 0));
+        let (since, grace) = self.stopping_since.unwrap_or_else(|| (self.now(), 0));
         since.checked_add(jiff::SignedDuration::from_secs(grace)).unwrap_or(since)
     }
 
@@ -114,9 +114,10 @@ impl Worker {
         if !others.is_empty() {
             return others;
         }
-        let last = sidecars.iter().rev().find_map(|sidecar| {
-            running.iter().find(|(_, name)| name == sidecar)
-        });
+        let last = sidecars
+            .iter()
+            .rev()
+            .find_map(|sidecar| running.iter().find(|(_, name)| name == sidecar));
         last.cloned().into_iter().collect()
     }
 
@@ -276,20 +277,26 @@ impl Worker {
             Ok(result) => result?,
             Err(error) => return Err(volumes::VolumeError::Mount(error.to_string())),
         }
-        self.shared.references.set(
-            &self.signals.namespace,
-            &self.signals.uid,
-            &Default::default(),
-        );
+        self.shared.references.set(&self.signals.namespace, &self.signals.uid, &Default::default());
         self.shared.tokens.forget(&self.signals.uid);
-        if let Some(cgroups) = &self.shared.cgroups {
-            let class = qos::class(&self.pod);
+        self.remove_group();
+        Ok(())
+    }
+
+    /// Removes the pod's group; those of its containers are gone with them.
+    fn remove_group(&self) {
+        let Some(cgroups) = &self.shared.cgroups else { return };
+        // The class of a pod that the API no longer has may not be known.
+        for class in [qos::Class::Guaranteed, qos::Class::Burstable, qos::Class::BestEffort] {
             let path = cgroup::of_pod(&self.shared.config.cgroup_prefix, class, &self.signals.uid);
-            if let Err(error) = cgroups.group(&path).and_then(|group| group.remove()) {
-                tracing::debug!(path, %error, "cannot remove a pod's group");
+            let removed = cgroups.group(&path).and_then(|group| group.remove());
+            if let Err(error) = removed {
+                tracing::warn!(path, %error, "cannot remove a pod's group");
             }
         }
-        Ok(())
+        if let Err(error) = self.weigh_classes(cgroups) {
+            tracing::debug!(%error, "cannot weigh the groups of pods");
+        }
     }
 
     /// Removes the last traces: sandboxes with their containers, and logs.

@@ -4,7 +4,11 @@ use cri::ContainerState::{Created, Exited, Running, Unknown};
 use serde_json::{Value, json};
 
 /// The plan in short: `K` kills the pod, `S<n>` makes sandbox n, `-name` stops, `+I0`/`+M0`/`+E0` starts.
-fn plan(spec: &Value, sandboxes: Vec<cri::PodSandboxStatus>, containers: Vec<ContainerStatus>) -> String {
+fn plan(
+    spec: &Value,
+    sandboxes: Vec<cri::PodSandboxStatus>,
+    containers: Vec<ContainerStatus>,
+) -> String {
     let mut pod = pod(spec.clone());
     plan_of(&mut pod, sandboxes, containers, &ProbeResults::default())
 }
@@ -42,7 +46,8 @@ fn dead(attempt: u32) -> cri::PodSandboxStatus {
 fn sandboxes() {
     let always = json!({"containers": [{"name": "a"}, {"name": "b"}]});
     let never = json!({"restartPolicy": "Never", "containers": [{"name": "a"}]});
-    let on_failure = json!({"restartPolicy": "OnFailure", "containers": [{"name": "a"}, {"name": "b"}]});
+    let on_failure =
+        json!({"restartPolicy": "OnFailure", "containers": [{"name": "a"}, {"name": "b"}]});
     let init = json!({"initContainers": [{"name": "i"}], "containers": [{"name": "a"}]});
     let exited = |name: &str, code| container(name, 0, Exited, code);
     let mut without_ip = sandbox(0);
@@ -67,7 +72,8 @@ fn sandboxes() {
 
 #[test]
 fn init_containers_run_one_after_the_other() {
-    let spec = json!({"initContainers": [{"name": "i"}, {"name": "j"}], "containers": [{"name": "a"}]});
+    let spec =
+        json!({"initContainers": [{"name": "i"}, {"name": "j"}], "containers": [{"name": "a"}]});
     let mut never = spec.clone();
     never["restartPolicy"] = json!("Never");
     for (spec, containers, expected) in [
@@ -96,9 +102,8 @@ fn sidecars_start_in_order_and_stay() {
     }));
     let mut probes = ProbeResults::default();
     let running = container("s", 0, Running, 0);
-    let mut plan = |containers, probes: &ProbeResults| {
-        plan_of(&mut pod, vec![sandbox(0)], containers, probes)
-    };
+    let mut plan =
+        |containers, probes: &ProbeResults| plan_of(&mut pod, vec![sandbox(0)], containers, probes);
     assert_eq!(plan(vec![running.clone()], &probes), "");
     probes.set("s-0", ProbeKind::Startup, true);
     assert_eq!(plan(vec![running.clone()], &probes), "+I1");

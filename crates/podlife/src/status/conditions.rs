@@ -5,8 +5,15 @@ use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
 use super::{Inputs, seconds};
 use crate::pod;
 
-const OWNED: [&str; 5] =
-    ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+const OWNED: [&str; 7] = [
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+    "PodResizePending",
+    "PodResizeInProgress",
+];
 
 struct Verdict {
     status: bool,
@@ -33,6 +40,11 @@ pub fn of(inputs: &Inputs<'_>, status: &PodStatus) -> Vec<PodCondition> {
     ];
     let mut all: Vec<PodCondition> =
         owned.into_iter().map(|(name, verdict)| condition(inputs, name, verdict)).collect();
+    if let Some(resize) = inputs.resize {
+        let message = Some(resize.message.clone());
+        let verdict = Verdict { status: true, reason: Some(resize.reason), message };
+        all.push(condition(inputs, "PodResizePending", verdict));
+    }
     let known = inputs.pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     let others = known.into_iter().chain(&inputs.last.conditions).flatten();
     for other in others.filter(|other| !OWNED.contains(&other.type_.as_str())) {
@@ -137,7 +149,9 @@ fn ready(inputs: &Inputs<'_>, containers: &Verdict) -> Verdict {
     let holds = |gate: &str| {
         let found = known.into_iter().flatten().find(|condition| condition.type_ == gate);
         match found {
-            None => Some(format!("corresponding condition of pod readiness gate \"{gate}\" does not exist.")),
+            None => Some(format!(
+                "corresponding condition of pod readiness gate \"{gate}\" does not exist."
+            )),
             Some(found) if found.status != "True" => Some(format!(
                 "the status of pod readiness gate \"{gate}\" is not \"True\", but {}",
                 found.status

@@ -49,7 +49,9 @@ impl List {
 pub fn statuses(inputs: &Inputs<'_>, list: List) -> Vec<ContainerStatus> {
     let mut last = list.last(inputs);
     let containers = list.containers(inputs.pod).into_iter();
-    containers.map(|container| status(inputs, list, &container, last.remove(&container.name))).collect()
+    containers
+        .map(|container| status(inputs, list, &container, last.remove(&container.name)))
+        .collect()
 }
 
 fn status(
@@ -243,10 +245,9 @@ fn mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
                 name: mount.name.clone(),
                 mount_path: mount.mount_path.clone(),
                 read_only: mount.read_only,
-                recursive_read_only: mount
-                    .read_only
-                    .unwrap_or(false)
-                    .then(|| mount.recursive_read_only.clone().unwrap_or("Disabled".to_owned())),
+                recursive_read_only: mount.read_only.unwrap_or(false).then(|| {
+                    mount.recursive_read_only.clone().unwrap_or_else(|| "Disabled".into())
+                }),
                 ..VolumeMountStatus::default()
             })
             .collect(),

@@ -50,8 +50,7 @@ fn from_containers(inputs: &Inputs<'_>, status: &PodStatus) -> &'static str {
         return "Failed";
     }
     let main = status.container_statuses.as_deref().unwrap_or_default();
-    let initialising =
-        init.pending > 0 || (init.pending_sidecars > 0 && !any_main_started(main));
+    let initialising = init.pending > 0 || (init.pending_sidecars > 0 && !any_main_started(main));
     if initialising || counts.waiting > 0 || counts.unknown > 0 {
         return "Pending";
     }
@@ -73,7 +72,8 @@ fn stopped(
     let all_succeeded = counts.stopped == counts.succeeded;
     let ended = if all_succeeded { "Succeeded" } else { "Failed" };
     let restarts = pod::spec(inputs.pod).containers.iter().any(|container| {
-        let state = find(&status.container_statuses, &container.name).and_then(|s| s.state.as_ref());
+        let state =
+            find(&status.container_statuses, &container.name).and_then(|s| s.state.as_ref());
         match state.and_then(|state| state.terminated.as_ref()) {
             Some(ended) => pod::restarts_after(inputs.pod, container, ended.exit_code),
             None => true,

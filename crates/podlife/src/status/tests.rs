@@ -36,6 +36,7 @@ impl Case {
             messages: &BTreeMap::new(),
             hook_pending: &[],
             verdict: self.verdict.as_ref(),
+            resize: None,
             is_over: self.is_over,
             host_ips: &["192.168.0.1".to_owned()],
             runtime_name: "test",
@@ -79,22 +80,53 @@ fn phases_and_states() {
     let with_init = json!({"initContainers": [{"name": "i"}], "containers": [{"name": "a"}]});
     let cases: Vec<(Value, Vec<cri::ContainerStatus>, &str, Vec<&str>)> = vec![
         (one("Always"), vec![], "Pending", vec!["w:ContainerCreating#0"]),
-        (one("Always"), vec![container("a", 0, Created, 0)], "Pending", vec!["w:ContainerCreating#0"]),
+        (
+            one("Always"),
+            vec![container("a", 0, Created, 0)],
+            "Pending",
+            vec!["w:ContainerCreating#0"],
+        ),
         (one("Always"), vec![container("a", 0, Running, 0)], "Running", vec!["r+#0"]),
         (one("Always"), vec![container("a", 3, Exited, 0)], "Running", vec!["t:0:Completed#3"]),
         (one("Never"), vec![container("a", 0, Exited, 0)], "Succeeded", vec!["t:0:Completed#0"]),
         (one("Never"), vec![container("a", 0, Exited, 2)], "Failed", vec!["t:2:Error#0"]),
         (one("OnFailure"), vec![container("a", 0, Exited, 2)], "Running", vec!["t:2:Error#0"]),
-        (one("OnFailure"), vec![container("a", 1, Exited, 0)], "Succeeded", vec!["t:0:Completed#1"]),
-        (two.clone(), vec![container("a", 0, Running, 0)], "Pending",
-            vec!["r+#0", "w:ContainerCreating#0"]),
-        (two, vec![container("a", 0, Running, 0), container("b", 0, Exited, 1)], "Running",
-            vec!["r+#0", "t:1:Error#0"]),
-        (with_init.clone(), vec![], "Pending", vec!["w:ContainerCreating#0", "w:PodInitializing#0"]),
-        (with_init.clone(), vec![container("i", 0, Running, 0)], "Pending",
-            vec!["r#0", "w:PodInitializing#0"]),
-        (with_init, vec![container("i", 0, Exited, 0), container("a", 0, Running, 0)], "Running",
-            vec!["t:0:Completed+#0", "r+#0"]),
+        (
+            one("OnFailure"),
+            vec![container("a", 1, Exited, 0)],
+            "Succeeded",
+            vec!["t:0:Completed#1"],
+        ),
+        (
+            two.clone(),
+            vec![container("a", 0, Running, 0)],
+            "Pending",
+            vec!["r+#0", "w:ContainerCreating#0"],
+        ),
+        (
+            two,
+            vec![container("a", 0, Running, 0), container("b", 0, Exited, 1)],
+            "Running",
+            vec!["r+#0", "t:1:Error#0"],
+        ),
+        (
+            with_init.clone(),
+            vec![],
+            "Pending",
+            vec!["w:ContainerCreating#0", "w:PodInitializing#0"],
+        ),
+        (
+            with_init.clone(),
+            vec![container("i", 0, Running, 0)],
+            "Pending",
+            vec!["r#0", "w:PodInitializing#0"],
+        ),
+        (
+            with_init,
+            vec![container("i", 0, Exited, 0), container("a", 0, Running, 0)],
+            "Running",
+            vec!["t:0:Completed+#0", "r+#0"],
+        ),
     ];
     for (spec, containers, phase, expected) in cases {
         let status = Case::new(spec.clone(), containers).generate();
@@ -132,10 +164,16 @@ fn conditions_follow_init_containers_probes_and_gates() {
     let mut case = Case::new(spec, vec![container("i", 0, Exited, 0)]);
     let status = case.generate();
     let incomplete = "containers with incomplete status: [j]";
-    assert_eq!(condition(&status, "Initialized"), ("False", "ContainersNotInitialized", incomplete));
+    assert_eq!(
+        condition(&status, "Initialized"),
+        ("False", "ContainersNotInitialized", incomplete)
+    );
     assert_eq!(condition(&status, "PodReadyToStartContainers"), ("True", "", ""));
-    case.observed.containers =
-        vec![container("a", 0, Running, 0), container("i", 0, Exited, 0), container("j", 0, Exited, 0)];
+    case.observed.containers = vec![
+        container("a", 0, Running, 0),
+        container("i", 0, Exited, 0),
+        container("j", 0, Exited, 0),
+    ];
     let status = case.generate();
     assert_eq!(condition(&status, "Initialized").0, "True");
     assert_eq!(condition(&status, "ContainersReady").1, "ContainersNotReady");
@@ -200,7 +238,10 @@ fn a_verdict_fails_the_pod() {
     case.verdict = Some(Verdict { reason: "OutOfcpu".into(), message: "m".into() });
     let status = case.generate();
     assert_eq!(status.phase.as_deref(), Some("Failed"));
-    assert_eq!((status.reason.as_deref(), status.message.as_deref()), (Some("OutOfcpu"), Some("m")));
+    assert_eq!(
+        (status.reason.as_deref(), status.message.as_deref()),
+        (Some("OutOfcpu"), Some("m"))
+    );
 }
 
 #[test]
