@@ -140,7 +140,7 @@ impl Strategy for DaemonSet {
 
     fn prepare_for_update(&self, new: &mut Value, old: &Value) {
         let is_same = tree::same_at(new, old, "/spec/template");
-        set_template_generation(new, template_generation(old) + i64::from(!is_same));
+        set_template_generation(new, template_generation(old).saturating_add(i64::from(!is_same)));
     }
 
     fn validate(&self, object: &Value) -> Vec<Error> {
