@@ -179,7 +179,9 @@ impl Keeper {
             allocatable: inputs.allocatable.clone(),
             node: node.map_or_else(|| before.node.clone(), |node| (**node).clone()),
         };
-        let better = before.network != readiness.network || before.runtime != readiness.runtime;
+        let better = before.network != readiness.network
+            || before.runtime != readiness.runtime
+            || before.node.metadata.name != readiness.node.metadata.name;
         self.shared.readiness.store(Arc::new(readiness));
         if better {
             self.shared.registry.wake_all();

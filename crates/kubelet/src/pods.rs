@@ -15,6 +15,7 @@ use podlife::pod;
 use podlife::probe::ProbeResults;
 use tokio::sync::{Notify, watch};
 
+use crate::limits::POD_PAUSE_MIN;
 use crate::shared::Shared;
 use crate::worker::Worker;
 
@@ -115,13 +116,26 @@ impl Registry {
         workers.insert(uid.to_owned(), Arc::clone(&signals));
         drop(workers);
         let scope = shared.scope.clone();
-        let worker = Worker::new(shared, signals);
-        scope.spawn_until_cancelled("pod worker", worker.run());
+        scope.spawn_until_cancelled("pod worker", work(shared, signals));
     }
 
     /// Ends the registration of a worker that has nothing left to do.
     pub(crate) fn remove(&self, uid: &str) {
         self.workers.lock().remove(uid);
+    }
+}
+
+/// Runs a worker to its end; after a panic the pod gets another one.
+async fn work(shared: Arc<Shared>, signals: Arc<Signals>) {
+    let worker = Worker::new(Arc::clone(&shared), Arc::clone(&signals));
+    let running = std::panic::AssertUnwindSafe(worker.run());
+    if futures::FutureExt::catch_unwind(running).await.is_err() {
+        let (uid, namespace, name) = (&signals.uid, &signals.namespace, &signals.name);
+        tracing::error!(namespace, name, "the worker of a pod panicked");
+        shared.clock.sleep(POD_PAUSE_MIN).await;
+        let pod = signals.pod.lock().clone();
+        shared.registry.remove(uid);
+        shared.registry.ensure(uid, namespace, name, pod.as_ref());
     }
 }
 

@@ -73,6 +73,8 @@ pub(crate) struct Worker {
     gone: bool,
     stage: Stage,
     admitted: bool,
+    /// Whether the verdicts of an earlier kubelet were taken over.
+    inherited: bool,
     /// The resources that containers were granted, by name.
     allocated: Option<resize::Allocated>,
     /// A change of resources that waits for room.
@@ -104,6 +106,7 @@ impl Worker {
             gone: false,
             stage: Stage::Live,
             admitted: false,
+            inherited: false,
             allocated: None,
             resize: None,
             observed: Observed::default(),
@@ -157,6 +160,10 @@ impl Worker {
         if let Err(error) = self.observe().await {
             tracing::warn!(pod = %pod::described(&self.pod), %error, "cannot look at a pod");
             return Next::At(self.after_failure());
+        }
+        if !self.inherited {
+            self.inherited = true;
+            self.inherit_verdicts();
         }
         if self.stage == Stage::Live {
             self.decide_end();

@@ -249,6 +249,21 @@ async fn a_restarted_kubelet_adopts_what_runs() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_restarted_kubelet_keeps_what_is_ready_ready() {
+    let bench = Bench::start().await;
+    bench.runtime.script_exec("ready", &[0]);
+    bench.pod(one(json!({"readinessProbe": {"exec": {"command": ["ready"]}},
+        "startupProbe": {"exec": {"command": ["started"]}}})));
+    bench.until("ready", is_ready).await;
+    let bench = bench.restart().await;
+    let before = bench.api.get("pods", "ns", "p").unwrap();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let after = bench.api.get("pods", "ns", "p").unwrap();
+    assert_eq!(before["metadata"]["resourceVersion"], after["metadata"]["resourceVersion"]);
+    assert!(bench.runtime.log().iter().filter(|it| *it == "exec ready").count() >= 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dead_sandbox_is_replaced() {
     let bench = Bench::start().await;
     bench.pod(one(json!({})));

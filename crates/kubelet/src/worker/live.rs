@@ -51,6 +51,11 @@ impl Worker {
     }
 
     pub(super) async fn sync_live(&mut self) -> Next {
+        // Nothing can be said about a node that is not known; the pod is woken when it is.
+        let node_is_known = self.shared.readiness.load().node.metadata.name.is_some();
+        if !self.admitted && self.observed.is_empty() && !node_is_known {
+            return Next::Wake;
+        }
         if !self.admitted && !self.admit() {
             self.begin_stopping();
             return self.sync_stopping().await;
@@ -338,6 +343,11 @@ impl Worker {
     }
 
     async fn create_sandbox(&mut self, attempt: u32) -> Result<(), Next> {
+        if pod::spec(&self.pod).host_users == Some(false) {
+            let text =
+                "can't set `spec.hostUsers: false`, runtime does not support user namespaces";
+            return Err(self.failed_sandbox(text));
+        }
         let dns_facts = self.shared.dns_facts();
         let name = match hostname::of(&self.pod, &dns_facts.cluster_domain) {
             Ok(name) => name,

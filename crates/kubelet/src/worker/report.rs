@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use cri::{ContainerState, ContainerStatus};
 use podlife::pod;
+use podlife::probe::ProbeKind;
 use podlife::status::{Inputs, generate};
 
 use super::Worker;
@@ -53,6 +54,27 @@ impl Worker {
         *self.signals.status.lock() = status.clone();
         let urgent = settled || status.phase.as_deref() != Some("Pending");
         self.shared.statuses.set(&self.pod, status, urgent);
+    }
+
+    /// Takes over the verdicts of the kubelet before this one: a container that it has reported as
+    /// ready stays so until its probe says otherwise.
+    pub(super) fn inherit_verdicts(&mut self) {
+        let status = self.signals.status.lock().clone();
+        let all = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
+        let mut probes = self.signals.probes.lock();
+        for reported in all {
+            let id = reported.container_id.as_deref().unwrap_or_default();
+            let Some((_, id)) = id.split_once("://") else { continue };
+            if self.observed.running().all(|running| running.id != id) {
+                continue;
+            }
+            if reported.started == Some(true) {
+                probes.set(id, ProbeKind::Startup, true);
+            }
+            if reported.ready {
+                probes.set(id, ProbeKind::Readiness, true);
+            }
+        }
     }
 
     /// Reads why containers ended, once for each.

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::{Next, Stage, Worker};
 use crate::hooks;
+use crate::limits::POD_PAUSE_MIN;
 use crate::volumes;
 
 /// A container that is being stopped.
@@ -225,6 +226,8 @@ impl Worker {
             }
             if let Err(error) = shared.runtime.stop_container(&id, left).await {
                 tracing::warn!(container = %id, %error, "cannot stop a container");
+                // It is tried again, but not at once.
+                shared.clock.sleep(POD_PAUSE_MIN).await;
             }
             wake();
         })

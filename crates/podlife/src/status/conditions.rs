@@ -40,6 +40,11 @@ pub fn of(inputs: &Inputs<'_>, status: &PodStatus) -> Vec<PodCondition> {
     ];
     let mut all: Vec<PodCondition> =
         owned.into_iter().map(|(name, verdict)| condition(inputs, name, verdict)).collect();
+    if let Some(verdict) = inputs.verdict.filter(|verdict| verdict.reason == "Evicted") {
+        let message = Some(verdict.message.clone());
+        let verdict = Verdict { status: true, reason: Some("TerminationByKubelet"), message };
+        all.push(condition(inputs, "DisruptionTarget", verdict));
+    }
     if let Some(resize) = inputs.resize {
         let message = Some(resize.message.clone());
         let verdict = Verdict { status: true, reason: Some(resize.reason), message };
