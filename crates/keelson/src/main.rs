@@ -1,6 +1,7 @@
 //! The program: one multi-call binary, and the story of a process from arguments to exit code.
 
 mod config;
+mod hello;
 mod image;
 mod kubeconfig;
 mod logging;
@@ -32,6 +33,9 @@ enum Command {
     Server(config::ServerArguments),
     /// Import, pull, list and remove images.
     Image(image::ImageArguments),
+    /// Serve a page with the pod's name, for examples and tests.
+    #[command(hide = true)]
+    Hello(hello::HelloArguments),
     /// Stop every pod and leave no process, mount, link, rule or file behind.
     Reset(reset::ResetArguments),
 }
@@ -51,6 +55,7 @@ fn main() -> ExitCode {
             }
         },
         Command::Image(arguments) => report(image::run(arguments)),
+        Command::Hello(arguments) => report(run(hello::run(arguments))),
         Command::Reset(arguments) => report(run(reset::run(arguments))),
     }
 }

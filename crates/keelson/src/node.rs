@@ -12,10 +12,12 @@ use clock::Clock;
 use cri::PodNetwork;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
+use kube::api::{Patch, PatchParams};
 use kubelet::Kubelet;
 use parking_lot::RwLock;
 use podnet::BridgeNetwork;
 use runtime::Runtime;
+use serde_json::json;
 
 use crate::config::ServerConfig;
 
@@ -24,6 +26,7 @@ pub const RUN_DIR: &str = "/run/keelson";
 /// How long the node may take to become ready before the start is reported as failed.
 const READY_MAX: Duration = Duration::from_secs(120);
 
+const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 /// Bytes that may wait between the API server and the kubelet of the same process.
 const STREAM_BYTES: usize = 64 * 1024;
 
@@ -45,8 +48,6 @@ pub struct NodeConfig {
 impl NodeConfig {
     /// The node of a server's own machine.
     pub fn of_server(config: &ServerConfig) -> Self {
-        let mut labels = config.node_labels.clone();
-        labels.push(("node-role.kubernetes.io/control-plane".to_owned(), "true".to_owned()));
         Self {
             data_dir: config.data_dir.clone(),
             run_dir: run_dir(&config.data_dir),
@@ -57,7 +58,7 @@ impl NodeConfig {
             service_cidr: config.service_cidr,
             cluster_dns: config.cluster_dns,
             cluster_domain: config.cluster_domain.clone(),
-            labels,
+            labels: config.node_labels.clone(),
         }
     }
 }
@@ -79,6 +80,7 @@ pub fn run_dir(data_dir: &Path) -> PathBuf {
 pub struct NodeClients {
     pub kubelet: Client,
     pub proxy: Client,
+    pub dns: Client,
 }
 
 /// A running node.
@@ -114,11 +116,19 @@ pub async fn start(
             .await
             .context("start the kubelet")?;
     dialer.set(config.node_name.clone(), kubelet);
-    let proxying = scope.child();
+    let (proxying, proxy_clock) = (scope.child(), clock.clone());
     let proxy_config = proxy_config(&config);
     scope.spawn("service proxy", async move {
-        if let Err(error) = proxy::run(proxy_config, clients.proxy, clock, proxying).await {
+        if let Err(error) = proxy::run(proxy_config, clients.proxy, proxy_clock, proxying).await {
             tracing::error!(error = &error as &dyn std::error::Error, "the service proxy ended");
+        }
+    });
+    let answering = scope.child();
+    let dns_config =
+        dns::Config { domain: config.cluster_domain.clone(), ..dns::Config::new([config.cluster_dns]) };
+    scope.spawn("name server", async move {
+        if let Err(error) = dns::run(dns_config, clients.dns, clock, answering).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the name server ended");
         }
     });
     Ok(RunningNode { client: clients.kubelet, name: config.node_name })
@@ -134,6 +144,30 @@ fn open_network(config: &NodeConfig) -> anyhow::Result<BridgeNetwork> {
         ..podnet::Config::new(state.join("pods.json"))
     };
     BridgeNetwork::open(network).context("open the pod network")
+}
+
+/// Marks a server's own node. A node may not give itself a role, so the control plane does it.
+pub fn mark_control_plane(client: &Client, node: &str, scope: &task::Scope) {
+    let own = WatchScope::all::<Node>().fields(format!("metadata.name={node}"));
+    let nodes = client.informer_of::<Node>(own);
+    let (client, name) = (client.clone(), node.to_owned());
+    scope.spawn_until_cancelled("control plane label", async move {
+        let mut changed = nodes.changed();
+        loop {
+            let labels = nodes.get("", &name).map(|node| node.metadata.labels.clone().unwrap_or_default());
+            if labels.is_some_and(|labels| !labels.contains_key(CONTROL_PLANE)) {
+                let patch = json!({"metadata": {"labels": {CONTROL_PLANE: "true"}}});
+                let patched =
+                    client.all::<Node>().patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await;
+                if let Err(error) = patched {
+                    tracing::warn!(%error, "cannot mark the node as part of the control plane");
+                }
+            }
+            if changed.changed().await.is_err() {
+                return;
+            }
+        }
+    });
 }
 
 /// Tells the pod network its range as soon as the node has one.

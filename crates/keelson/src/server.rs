@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use apiserver::{Config, Server, User};
 use clock::Clock;
 use rustls::server::WebPkiClientVerifier;
+use serde_json::json;
 use store::embedded::{EmbeddedOptions, EmbeddedStore};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,11 +34,14 @@ pub async fn run(config: ServerConfig) -> anyhow::Result<()> {
         .with_context(|| format!("make {}", config.data_dir.display()))?;
     let dialer = LocalDialer::default();
     let server = start_control_plane(&config, dialer.clone(), &scope).await?;
+    publish_dns(&config, &server).await?;
     start_controllers(&config, &server, &scope)?;
     if config.agent {
         let node = NodeConfig::of_server(&config);
         let clients = node_clients(&server, &node.node_name, &scope);
         say(&format!("node {} starts", node.node_name));
+        let marking = component(&server, "system:apiserver", &["system:masters"], &scope);
+        node::mark_control_plane(&marking, &node.node_name, &scope);
         node::start(node, clients, &dialer, &scope).await?.ready().await?;
     }
     say(&format!("ready: export KUBECONFIG={}", config.write_kubeconfig.display()));
@@ -99,6 +103,20 @@ async fn start_control_plane(
     Ok(server)
 }
 
+/// The Service under whose address every node answers DNS itself.
+async fn publish_dns(config: &ServerConfig, server: &Arc<Server>) -> anyhow::Result<()> {
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "kube-dns", "namespace": "kube-system", "labels": {
+            "k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true",
+            "kubernetes.io/name": "CoreDNS"}},
+        "spec": {"clusterIP": config.cluster_dns.to_string(), "ports": [
+            {"name": "dns", "port": 53, "protocol": "UDP"},
+            {"name": "dns-tcp", "port": 53, "protocol": "TCP"}]},
+    });
+    server.ensure("services", service).await.context("publish the cluster's DNS")
+}
+
 /// A component's own way into the API, under its own name.
 fn component(server: &Arc<Server>, user: &str, groups: &[&str], scope: &task::Scope) -> client::Client {
     let mut groups: Vec<String> = groups.iter().map(|group| (*group).to_owned()).collect();
@@ -112,6 +130,7 @@ fn node_clients(server: &Arc<Server>, node: &str, scope: &task::Scope) -> NodeCl
     NodeClients {
         kubelet: component(server, &user, &["system:nodes", "system:masters"], scope),
         proxy: component(server, "system:kube-proxy", &["system:masters"], scope),
+        dns: component(server, "system:kube-dns", &["system:masters"], scope),
     }
 }
 
