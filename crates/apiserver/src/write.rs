@@ -157,7 +157,7 @@ impl Server {
         metadata::check_type(resource, &mut new)?;
         metadata::check_namespace(resource, &mut new, &call.info.namespace)?;
         check_identity(call, &new, &old)?;
-        let named_revision = check_revision(call, &new, &old)?;
+        check_revision(call, &new, &old)?;
         metadata::prepare_for_update(&mut new, &old);
         let new = self.admit_update(call, part, options, new, &old).await?;
         if same_but_for_managers(&new, &old) {
@@ -173,13 +173,9 @@ impl Server {
             self.commit(resource, new, Some(present), options).await?
         };
         claims.settle(committed.is_some() && !options.dry_run);
-        match committed {
-            Some(object) => Ok(Some(Written { object, created: false })),
-            None if named_revision => {
-                Err(Status::stale(&resource.group, &resource.plural, &call.info.name))
-            }
-            None => Ok(None),
-        }
+        // Someone else was first: the change is made again to the newer object. One that names a
+        // revision is refused then.
+        Ok(committed.map(|object| Written { object, created: false }))
     }
 
     async fn admit_update(
@@ -391,17 +387,14 @@ fn check_identity(call: &Call, new: &Value, old: &Value) -> Result<(), Status> {
     Ok(())
 }
 
-/// Whether the new object names a revision; refuses one that is not the present one.
-fn check_revision(call: &Call, new: &Value, old: &Value) -> Result<bool, Status> {
+/// Refuses a new object that names another revision than the present one.
+fn check_revision(call: &Call, new: &Value, old: &Value) -> Result<(), Status> {
     let want = meta::text(new, "resourceVersion");
-    if want.is_empty() || want == "0" {
-        return Ok(false);
+    if want.is_empty() || want == "0" || want == meta::text(old, "resourceVersion") {
+        return Ok(());
     }
-    if want != meta::text(old, "resourceVersion") {
-        let resource = &call.resource;
-        return Err(Status::stale(&resource.group, &resource.plural, &call.info.name));
-    }
-    Ok(true)
+    let resource = &call.resource;
+    Err(Status::stale(&resource.group, &resource.plural, &call.info.name))
 }
 
 fn same_but_for_managers(new: &Value, old: &Value) -> bool {

@@ -14,7 +14,8 @@ use tokio::io::{AsyncWriteExt as _, DuplexStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_util::io::ReaderStream;
 
 use super::RequestError;
@@ -163,6 +164,11 @@ impl Inputs {
     }
 }
 
+/// Clients take any other way of closing for a broken session.
+fn farewell() -> Message {
+    Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }))
+}
+
 /// Carries messages both ways until the client leaves or all output is sent.
 async fn pump(
     socket: Socket,
@@ -189,7 +195,7 @@ async fn pump(
         }
     }
     // Whether the client still reads the farewell makes no difference.
-    let _gone = sink.send(Message::Close(None)).await;
+    let _gone = sink.send(farewell()).await;
     let _gone = sink.close().await;
 }
 
@@ -280,6 +286,6 @@ async fn forward_pump(
             },
         }
     }
-    let _gone = sink.send(Message::Close(None)).await;
+    let _gone = sink.send(farewell()).await;
     let _gone = sink.close().await;
 }
