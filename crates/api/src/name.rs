@@ -69,7 +69,7 @@ pub fn label_1035(text: &str) -> Result<(), String> {
 /// The text to show behind `Invalid value`.
 pub fn path_segment(text: &str) -> Result<(), String> {
     if text == "." || text == ".." {
-        return Err(format!("may not be '{text}'"));
+        return Err("may not be '{text}'".to_owned());
     }
     for bad in ["/", "%"] {
         if text.contains(bad) {

@@ -202,6 +202,7 @@ pub trait Strategy: Send + Sync + 'static {
     fn to_storage(&self, _object: &mut Value) {}
 
     /// The reverse of [`Strategy::to_storage`].
+    #[expect(clippy::wrong_self_convention, reason = "it converts the object, not the strategy")]
     fn from_storage(&self, _object: &mut Value) {}
 }
 

@@ -72,7 +72,7 @@ fn address(at: &At<'_>, kind: &str, faults: &mut Faults) {
 }
 
 fn fully_qualified(at: &At<'_>, faults: &mut Faults) {
-    let host = at.text().strip_suffix('.').unwrap_or(at.text());
+    let host = at.text().strip_suffix('.').unwrap_or_else(|| at.text());
     if host.is_empty() {
         faults.required(at, "");
     } else if let Err(fault) = name::subdomain(host) {
@@ -133,7 +133,6 @@ fn port(at: &At<'_>, faults: &mut Faults) {
 impl Strategy for EndpointSlice {
     fn default(&self, object: &mut Value) {
         tree::fill(object, "endpoints", json!([]));
-        tree::fill(object, "ports", Value::Null);
         tree::each(object, "ports", |port| {
             tree::fill(port, "name", "");
             tree::fill(port, "protocol", "TCP");

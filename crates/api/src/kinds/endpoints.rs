@@ -85,6 +85,13 @@ impl Strategy for Endpoints {
         });
     }
 
+    fn warnings(&self, _new: &Value, _old: Option<&Value>) -> Vec<String> {
+        vec![
+            "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
+                .to_owned(),
+        ]
+    }
+
     fn validate(&self, object: &Value) -> Vec<Error> {
         let mut faults = Faults::default();
         for at in At::root(object).get("subsets").items() {

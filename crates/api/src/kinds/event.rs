@@ -144,9 +144,6 @@ fn core_form(event: &Value) -> Value {
 fn fill(object: &mut Value) {
     tree::make(object, "source");
     tree::make(object, "involvedObject");
-    for field in ["firstTimestamp", "lastTimestamp", "eventTime"] {
-        tree::fill(object, field, Value::Null);
-    }
     for field in ["reportingComponent", "reportingInstance"] {
         tree::fill(object, field, "");
     }

@@ -52,20 +52,17 @@ fn encode_text(object: &mut Value) {
 fn of_type(object: &At<'_>, faults: &mut Faults) {
     let data = object.get("data");
     let key = |key: &str| At { value: data.get(key).value, path: data.path.key(key) };
+    let account = meta::annotation(object.value, ACCOUNT_ANNOTATION);
     match object.get("type").text() {
-        "kubernetes.io/service-account-token" => {
-            if meta::annotation(object.value, ACCOUNT_ANNOTATION).is_none_or(str::is_empty) {
-                let path = object.get2("metadata", "annotations").path.key(ACCOUNT_ANNOTATION);
-                faults.required(&At { value: data.value, path }, "");
-            }
+        "kubernetes.io/service-account-token" if account.is_none_or(str::is_empty) => {
+            let path = object.get2("metadata", "annotations").path.key(ACCOUNT_ANNOTATION);
+            faults.required(&At { value: data.value, path }, "");
         }
         "kubernetes.io/dockercfg" => docker_config(&key(".dockercfg"), faults),
         "kubernetes.io/dockerconfigjson" => docker_config(&key(".dockerconfigjson"), faults),
-        "kubernetes.io/basic-auth" => {
-            if !key("username").is_set() && !key("password").is_set() {
-                faults.required(&key("username"), "");
-                faults.required(&key("password"), "");
-            }
+        "kubernetes.io/basic-auth" if !key("username").is_set() && !key("password").is_set() => {
+            faults.required(&key("username"), "");
+            faults.required(&key("password"), "");
         }
         "kubernetes.io/ssh-auth" if key("ssh-privatekey").is_zero() => {
             faults.required(&key("ssh-privatekey"), "");

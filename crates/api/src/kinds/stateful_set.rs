@@ -22,9 +22,10 @@ const MUTABLE: [&str; 7] = [
     "revisionHistoryLimit",
 ];
 
+/// The pod's spec is checked when pods are made: its mounts may name claims that are templates here.
 const RULE: workload::TemplateRule = workload::TemplateRule {
     kind: "StatefulSet",
-    is_spec_checked: true,
+    is_spec_checked: false,
     is_empty_selector_checked: false,
 };
 
@@ -180,7 +181,8 @@ mod tests {
             "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {
                 "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1024Mi"}}}}],
             "template": {"metadata": {"labels": {"a": "b"}},
-                "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
+                "spec": {"containers": [{"name": "c", "image": "i",
+                    "volumeMounts": [{"name": "data", "mountPath": "/data"}]}]}}}});
         StatefulSet.default(&mut object);
         object
     }

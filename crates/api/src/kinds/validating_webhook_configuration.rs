@@ -61,7 +61,7 @@ mod tests {
         assert_eq!(webhook["timeoutSeconds"], 10);
         assert_eq!(webhook["rules"][0]["scope"], "*");
         assert_eq!(webhook["clientConfig"]["service"]["port"], 443);
-        assert_eq!(webhook.get("reinvocationPolicy").is_some(), false);
+        assert!(webhook.get("reinvocationPolicy").is_none());
         assert_eq!(show(&ValidatingWebhookConfiguration.validate(&object)), "");
         assert_eq!(cells::show(&rows()[0], &object, "2026-01-01T00:00:00Z")[0], "1");
         object["webhooks"][0]["name"] = json!("a");

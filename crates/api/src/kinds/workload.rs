@@ -63,9 +63,11 @@ pub(super) fn template(spec: &At<'_>, rule: &TemplateRule, faults: &mut Faults) 
     labels_match(&selector, &template, rule.is_empty_selector_checked, faults);
     if rule.is_spec_checked {
         pod_spec::template::validate(&template, faults);
+    } else {
+        pod_spec::template::validate_metadata(&template, faults);
     }
     let policy = template.get2("spec", "restartPolicy");
-    if policy.text() != "Always" && (rule.is_spec_checked || policy.is_set()) {
+    if policy.text() != "Always" {
         faults.not_supported(&policy, &["Always"]);
     }
     let deadline = template.get2("spec", "activeDeadlineSeconds");
@@ -111,7 +113,7 @@ pub(super) fn at_most_all(at: &At<'_>, faults: &mut Faults) {
 
 /// Whether a count or percentage is more than nothing.
 pub(super) fn is_some(at: &At<'_>) -> bool {
-    percent(at.text()).or(at.int()).unwrap_or_default() != 0
+    percent(at.text()).or_else(|| at.int()).unwrap_or_default() != 0
 }
 
 /// `rollingUpdate` of a Deployment.

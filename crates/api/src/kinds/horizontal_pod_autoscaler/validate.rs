@@ -112,10 +112,8 @@ fn source(kind: &str, at: &At<'_>, faults: &mut Faults) {
     let has = |field: &str| target.get(field).is_set();
     match kind {
         "object" => reference(&at.get("describedObject"), faults),
-        "resource" | "containerResource" => {
-            if at.get("name").is_zero() {
-                faults.required(&at.get("name"), "must specify a resource name");
-            }
+        "resource" | "containerResource" if at.get("name").is_zero() => {
+            faults.required(&at.get("name"), "must specify a resource name");
         }
         _ => {}
     }

@@ -7,10 +7,7 @@ use super::{environment, validate};
 
 /// A template with labels, annotations and a spec.
 pub(in super::super) fn validate(at: &At<'_>, faults: &mut Faults) {
-    faults.labels(&at.named_value("labels", &at.get2("metadata", "labels")));
-    let annotations = at.named_value("annotations", &at.get2("metadata", "annotations"));
-    faults.annotations(&annotations);
-    validate::annotations_of_pod(&annotations, faults);
+    validate_metadata(at, faults);
     let spec = at.get("spec");
     validate::spec(&spec, faults, validate::Place::Template);
     if spec.get("ephemeralContainers").len() > 0 {
@@ -19,6 +16,14 @@ pub(in super::super) fn validate(at: &At<'_>, faults: &mut Faults) {
             "ephemeral containers not allowed in pod template",
         );
     }
+}
+
+/// The labels and annotations of a template.
+pub(in super::super) fn validate_metadata(at: &At<'_>, faults: &mut Faults) {
+    faults.labels(&at.named_value("labels", &at.get2("metadata", "labels")));
+    let annotations = at.named_value("annotations", &at.get2("metadata", "annotations"));
+    faults.annotations(&annotations);
+    validate::annotations_of_pod(&annotations, faults);
 }
 
 /// What is likely a mistake in a spec, but no fault.

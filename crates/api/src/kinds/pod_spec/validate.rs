@@ -198,7 +198,7 @@ fn dns_config(spec: &At<'_>, faults: &mut Faults) {
         );
     }
     for search in searches.items().filter(|search| search.text() != ".") {
-        let host = search.text().strip_suffix('.').unwrap_or(search.text());
+        let host = search.text().strip_suffix('.').unwrap_or_else(|| search.text());
         if let Err(fault) = name::subdomain_with_underscores(host) {
             faults.invalid_as(&search, host, fault);
         }

@@ -76,7 +76,7 @@ fn of_type(object: &Value, spec: &At<'_>, faults: &mut Faults) {
         }
     }
     let external = spec.get("externalName");
-    let host = external.text().strip_suffix('.').unwrap_or(external.text());
+    let host = external.text().strip_suffix('.').unwrap_or_else(|| external.text());
     if host.is_empty() {
         faults.required(&external, "");
     } else if let Err(fault) = name::subdomain(host) {
