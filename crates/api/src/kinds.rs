@@ -7,7 +7,7 @@ mod amounts;
 mod api_service;
 mod binding;
 mod cells;
-pub mod certificate_signing_request;
+mod certificate_signing_request;
 mod certificates;
 mod check;
 mod cluster_role;

@@ -187,6 +187,19 @@ pub trait Strategy: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Restores what an updater of another subresource than `status` may not change, e.g. of a Pod's `resize`.
+    fn prepare_for_subresource_update(&self, _subresource: &str, _new: &mut Value, _old: &Value) {}
+
+    /// Faults of an object changed through another subresource than `status`.
+    fn validate_subresource_update(
+        &self,
+        _subresource: &str,
+        _new: &Value,
+        _old: &Value,
+    ) -> Vec<field::Error> {
+        Vec::new()
+    }
+
     /// `Warning` header texts for a created or changed object.
     fn warnings(&self, _new: &Value, _old: Option<&Value>) -> Vec<String> {
         Vec::new()

@@ -188,8 +188,8 @@ fn condition_changes(new: &Value, old: &Value, is_approval: bool, faults: &mut F
     }
 }
 
-/// Faults of a changed `approval`: for the API server's handler of that subresource.
-pub fn validate_approval(new: &Value, old: &Value) -> Vec<Error> {
+/// Faults of a changed `approval`.
+fn validate_approval(new: &Value, old: &Value) -> Vec<Error> {
     let mut faults = Faults::default();
     let status = At::root(new).get("status");
     conditions(&status.get("conditions"), &mut faults);
@@ -201,7 +201,7 @@ pub fn validate_approval(new: &Value, old: &Value) -> Vec<Error> {
 }
 
 /// The old object with nothing but the new conditions: what `approval` may change.
-pub fn prepare_approval(new: &mut Value, old: &Value) {
+fn prepare_approval(new: &mut Value, old: &Value) {
     let wanted = new.pointer("/status/conditions").cloned();
     tree::restore(new, old, "spec");
     tree::restore(new, old, "status");
@@ -245,6 +245,21 @@ impl Strategy for CertificateSigningRequest {
                 }
             });
         }
+    }
+
+    fn prepare_for_subresource_update(&self, subresource: &str, new: &mut Value, old: &Value) {
+        if subresource == "approval" {
+            prepare_approval(new, old);
+        }
+    }
+
+    fn validate_subresource_update(
+        &self,
+        subresource: &str,
+        new: &Value,
+        old: &Value,
+    ) -> Vec<Error> {
+        if subresource == "approval" { validate_approval(new, old) } else { Vec::new() }
     }
 
     fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<Error> {

@@ -114,6 +114,27 @@ impl Strategy for Pod {
         update::validate_status(new, old)
     }
 
+    fn prepare_for_subresource_update(&self, subresource: &str, new: &mut Value, old: &Value) {
+        match subresource {
+            "ephemeralcontainers" => subresources::prepare_ephemeral_containers(new, old),
+            "resize" => subresources::prepare_resize(new, old),
+            _ => {}
+        }
+    }
+
+    fn validate_subresource_update(
+        &self,
+        subresource: &str,
+        new: &Value,
+        old: &Value,
+    ) -> Vec<Error> {
+        match subresource {
+            "ephemeralcontainers" => subresources::validate_ephemeral_containers(new, old),
+            "resize" => subresources::validate_resize(new, old),
+            _ => Vec::new(),
+        }
+    }
+
     fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
         if old.is_some() {
             return Vec::new();

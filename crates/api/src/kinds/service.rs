@@ -1,7 +1,7 @@
 //! `v1 Service`: one name and address for a set of pods.
 //!
 //! Cluster addresses, node ports and the IP families are given by the API server's allocator, which runs after
-//! the strategy's preparation and before its validation.
+//! validation: what is still missing here is no fault.
 
 mod columns;
 mod update;

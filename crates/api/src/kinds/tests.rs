@@ -113,6 +113,12 @@ fn exercise(row: &Resource, object: &Value) -> Vec<crate::field::Error> {
     row.strategy.prepare_for_status_update(&mut changed, &new);
     row.strategy.validate_status_update(object, &new);
     row.strategy.validate_status_update(&new, object);
+    for subresource in &row.subresources {
+        let mut part = object.clone();
+        row.strategy.prepare_for_subresource_update(subresource.name, &mut part, &new);
+        row.strategy.validate_subresource_update(subresource.name, &part, &new);
+        row.strategy.validate_subresource_update(subresource.name, object, &new);
+    }
     row.strategy.warnings(object, None);
     row.strategy.selectable_fields(object);
     let now = "2026-01-01T00:00:00Z".parse().unwrap();

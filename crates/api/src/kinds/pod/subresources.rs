@@ -1,5 +1,4 @@
-//! What the subresources of a Pod may change: for the API server's handlers of `ephemeralcontainers` and
-//! `resize`, and the grace period of a deletion.
+//! What the subresources `ephemeralcontainers` and `resize` of a Pod may change, and how long it may take to end.
 
 use serde_json::Value;
 
@@ -12,7 +11,7 @@ use crate::meta;
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// The old Pod with nothing but the new `ephemeralContainers`.
-pub fn prepare_ephemeral_containers(new: &mut Value, old: &Value) {
+pub(super) fn prepare_ephemeral_containers(new: &mut Value, old: &Value) {
     let containers = new.pointer("/spec/ephemeralContainers").cloned();
     *new = with_identity_of(new, old);
     let spec = tree::make(new, "spec");
@@ -23,7 +22,7 @@ pub fn prepare_ephemeral_containers(new: &mut Value, old: &Value) {
 }
 
 /// Faults of changed `ephemeralContainers`: they may come, but neither change nor go.
-pub fn validate_ephemeral_containers(new: &Value, old: &Value) -> Vec<Error> {
+pub(super) fn validate_ephemeral_containers(new: &Value, old: &Value) -> Vec<Error> {
     let pod = At::root(new);
     if meta::annotation(old, MIRROR).is_some() {
         return vec![Error::forbidden(
@@ -53,7 +52,7 @@ pub fn validate_ephemeral_containers(new: &Value, old: &Value) -> Vec<Error> {
 }
 
 /// The old Pod with nothing but the new resources and resize policies of its containers.
-pub fn prepare_resize(new: &mut Value, old: &Value) {
+pub(super) fn prepare_resize(new: &mut Value, old: &Value) {
     let mut result = with_identity_of(new, old);
     for list in ["containers", "initContainers"] {
         let wanted = tree::list(new, &format!("/spec/{list}")).to_vec();
@@ -69,7 +68,7 @@ pub fn prepare_resize(new: &mut Value, old: &Value) {
 }
 
 /// Faults of a resize: cpu and memory alone change, none is removed, and the quality of service stays.
-pub fn validate_resize(new: &Value, old: &Value) -> Vec<Error> {
+pub(super) fn validate_resize(new: &Value, old: &Value) -> Vec<Error> {
     let pod = At::root(new);
     let spec = pod.get("spec");
     let mut faults = Faults::default();

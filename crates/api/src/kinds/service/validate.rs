@@ -21,7 +21,7 @@ const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 const SOURCE_RANGES_ANNOTATION: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
 const ONLY_BALANCED: &str = "may only be used when `type` is 'LoadBalancer'";
 
-/// Faults of a Service whose addresses and ports are allocated.
+/// Faults of a Service, whose addresses and ports may yet have to be allocated.
 pub(super) fn service(object: &Value) -> Vec<Error> {
     let spec = At::root(object).get("spec");
     let mut faults = Faults::default();
@@ -297,9 +297,7 @@ fn traffic(object: &Value, spec: &At<'_>, faults: &mut Faults) {
                 "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'",
             );
         }
-    } else if check.is_zero() {
-        faults.required(&check, "");
-    } else {
+    } else if !check.is_zero() {
         faults.port(&check);
     }
     let internal = spec.get("internalTrafficPolicy");
