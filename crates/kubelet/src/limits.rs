@@ -48,6 +48,14 @@ pub const TOKEN_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 pub const CONNECTIONS_MAX: usize = 1024;
 /// How long a TLS handshake may take.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// Bytes of one SPDY frame.
+pub const SPDY_FRAME_BYTES_MAX: usize = 4 << 20;
+/// Bytes of a SPDY stream's headers.
+pub const SPDY_HEADER_BYTES_MAX: usize = 64 << 10;
+/// SPDY streams of one connection at the same time.
+pub const SPDY_STREAMS_MAX: usize = 1024;
+/// SPDY frames that wait to be written.
+pub const SPDY_FRAMES_QUEUED_MAX: usize = 64;
 /// Bytes of one WebSocket message.
 pub const WEBSOCKET_MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// Bytes buffered per direction of a stream.

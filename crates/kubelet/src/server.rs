@@ -1,13 +1,15 @@
 //! What the kubelet answers to the API server: logs, commands, forwarded ports, statistics.
 //!
-//! The sessions themselves ([`session`]) know nothing of any framing, so that WebSocket (here) and others
-//! (elsewhere) can carry them. Not here: SPDY.
+//! The sessions themselves ([`session`]) know nothing of any framing: WebSocket and SPDY carry them, and
+//! whoever holds a [`crate::Kubelet`] can carry them otherwise.
 
 pub mod access;
 mod metrics;
 mod route;
 pub mod session;
+mod spdy;
 mod stats;
+mod upgrade;
 mod websocket;
 
 use std::sync::Arc;
@@ -25,6 +27,8 @@ use crate::limits::CONNECTIONS_MAX;
 use access::{Access, Caller};
 
 pub use crate::logs::read::{LogOptions, LogStream};
+#[cfg(test)]
+pub(crate) use spdy::tests::Client as SpdyClient;
 
 /// A request that is refused: a status code and a text for a person.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::access::{Access, Attributes, Caller, Refusal};
 use super::session::{StreamOptions, Target};
-use super::{LogOptions, LogStream, RequestError, metrics, stats, websocket};
+use super::{LogOptions, LogStream, RequestError, metrics, stats, upgrade, websocket};
 use crate::Kubelet;
 
 type Body = BoxBody<Bytes, std::convert::Infallible>;
@@ -149,11 +149,15 @@ async fn session(
         let output = kubelet.run_command(&target, words.map(str::to_owned).collect()).await?;
         return Ok(respond(StatusCode::OK, "text/plain; charset=utf-8", output.into()));
     }
-    if !websocket::is_upgrade(request.headers()) {
+    let over_spdy = upgrade::is_upgrade(request.headers());
+    if !over_spdy && !websocket::is_upgrade(request.headers()) {
         return Err(RequestError::bad("Upgrade request required"));
     }
     if segments[0] == "portForward" {
         kubelet.find_pod(&target)?;
+        if over_spdy {
+            return upgraded(upgrade::forward(kubelet, request, target)?);
+        }
         let ports: Result<Vec<u16>, _> = all(&query, "port")
             .iter()
             .flat_map(|it| it.split(','))
@@ -163,9 +167,6 @@ async fn session(
             })
             .collect();
         let ports = ports?;
-        if ports.is_empty() || ports.len() > 100 {
-            return Err(RequestError::bad("query parameter \"port\" is required"));
-        }
         return upgraded(websocket::forward(kubelet, request, target, ports)?);
     }
     let options = stream_options(&query)?;
@@ -174,7 +175,11 @@ async fn session(
     } else {
         kubelet.attach(&target, &options).await?
     };
-    upgraded(websocket::join(kubelet, request, session, options)?)
+    upgraded(if over_spdy {
+        upgrade::join(kubelet, request, session, options)?
+    } else {
+        websocket::join(kubelet, request, session, options)?
+    })
 }
 
 fn upgraded(response: Response<()>) -> Result<Response<Body>, RequestError> {

@@ -32,7 +32,12 @@ const RESIZE: u8 = 4;
 const CLOSE: u8 = 255;
 
 const PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
-const FORWARD_PROTOCOLS: [&str; 2] = ["v4.channel.k8s.io", "portforward.k8s.io"];
+/// SPDY within WebSocket.
+const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
+const FORWARD_PROTOCOLS: [&str; 2] = [TUNNEL, "v4.channel.k8s.io"];
+
+/// Ports that one request may name: each takes two of the 256 channels.
+const PORTS_MAX: usize = 100;
 
 type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
 
@@ -169,29 +174,34 @@ fn farewell() -> Message {
     Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }))
 }
 
-/// Carries messages both ways until the client leaves or all output is sent.
-async fn pump(
-    socket: Socket,
-    mut inputs: Inputs,
-    mut outputs: SelectAll<BoxStream<'static, Bytes>>,
-) {
-    let (mut sink, mut source) = socket.split();
-    loop {
-        tokio::select! {
-            message = tokio::time::timeout(STREAM_IDLE_MAX, source.next()) => match message {
+/// Carries messages both ways until the client leaves or all output is sent. The directions do not wait
+/// for each other: a process that does not read must still be able to write.
+async fn pump(socket: Socket, mut inputs: Inputs, outputs: SelectAll<BoxStream<'static, Bytes>>) {
+    let (sink, mut source) = socket.split();
+    let incoming = async {
+        loop {
+            match tokio::time::timeout(STREAM_IDLE_MAX, source.next()).await {
                 Ok(Some(Ok(Message::Binary(bytes)))) => inputs.take(&bytes).await,
                 Ok(Some(Ok(Message::Text(text)))) => inputs.take(text.as_bytes()).await,
                 Ok(Some(Ok(Message::Close(_)) | Err(_)) | None) | Err(_) => return,
                 Ok(Some(Ok(_))) => {}
-            },
-            piece = outputs.next() => match piece {
-                Some(piece) => {
-                    if sink.send(Message::Binary(piece)).await.is_err() {
-                        return;
-                    }
-                }
-                None => break,
-            },
+            }
+        }
+    };
+    tokio::select! {
+        () = incoming => {}
+        () = send_all(sink, outputs) => {}
+    }
+}
+
+/// Sends every piece of output and says farewell.
+async fn send_all(
+    mut sink: futures::stream::SplitSink<Socket, Message>,
+    mut outputs: SelectAll<BoxStream<'static, Bytes>>,
+) {
+    while let Some(piece) = outputs.next().await {
+        if sink.send(Message::Binary(piece)).await.is_err() {
+            return;
         }
     }
     // Whether the client still reads the farewell makes no difference.
@@ -207,7 +217,13 @@ pub(super) fn forward(
     target: Target,
     ports: Vec<u16>,
 ) -> Result<Response<()>, RequestError> {
-    let (response, _, upgrade) = agree(&mut request, &FORWARD_PROTOCOLS)?;
+    let (response, protocol, upgrade) = agree(&mut request, &FORWARD_PROTOCOLS)?;
+    if protocol == TUNNEL {
+        return Ok(tunnel(kubelet, response, upgrade, target));
+    }
+    if ports.is_empty() || ports.len() > PORTS_MAX {
+        return Err(RequestError::bad("query parameter \"port\" is required"));
+    }
     let kubelet = kubelet.clone();
     let scope = kubelet.shared.scope.clone();
     scope.spawn_until_cancelled("WebSocket port forward", async move {
@@ -259,33 +275,61 @@ async fn open_port(
 async fn forward_pump(
     socket: Socket,
     mut writers: Vec<Option<BoxWrite>>,
-    mut outputs: SelectAll<BoxStream<'static, Bytes>>,
+    outputs: SelectAll<BoxStream<'static, Bytes>>,
 ) {
-    let (mut sink, mut source) = socket.split();
-    loop {
-        tokio::select! {
-            message = tokio::time::timeout(STREAM_IDLE_MAX, source.next()) => {
-                let Ok(Some(Ok(message))) = message else { return };
-                let Message::Binary(bytes) = message else { continue };
-                let Some((channel, content)) = bytes.split_first() else { continue };
-                let slot = writers.get_mut(usize::from(*channel / 2));
-                if let Some(Some(writer)) = slot
-                    && channel % 2 == 0
-                    && writer.write_all(content).await.is_err()
+    let (sink, mut source) = socket.split();
+    let incoming = async {
+        while let Ok(Some(Ok(message))) = tokio::time::timeout(STREAM_IDLE_MAX, source.next()).await
+        {
+            let Message::Binary(bytes) = message else { continue };
+            let Some((channel, content)) = bytes.split_first() else { continue };
+            let slot = writers.get_mut(usize::from(*channel / 2));
+            if let Some(Some(writer)) = slot
+                && channel % 2 == 0
+                && writer.write_all(content).await.is_err()
+            {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = incoming => {}
+        () = send_all(sink, outputs) => {}
+    }
+}
+
+/// Goes on to WebSocket and speaks SPDY through it: how newer clients forward ports.
+fn tunnel(
+    kubelet: &Kubelet,
+    response: Response<()>,
+    upgrade: hyper::upgrade::OnUpgrade,
+    target: Target,
+) -> Response<()> {
+    let kubelet = kubelet.clone();
+    let scope = kubelet.shared.scope.clone();
+    scope.spawn_until_cancelled("tunnelled port forward", async move {
+        let Some(socket) = socket(upgrade).await else { return };
+        let (near, far) = tokio::io::duplex(STREAM_BUFFER_BYTES);
+        let (read, mut write) = tokio::io::split(near);
+        let mut outputs: SelectAll<BoxStream<'static, Bytes>> = SelectAll::new();
+        outputs.push(ReaderStream::new(read).filter_map(|piece| async { piece.ok() }).boxed());
+        let (sink, mut source) = socket.split();
+        let incoming = async {
+            while let Ok(Some(Ok(message))) =
+                tokio::time::timeout(STREAM_IDLE_MAX, source.next()).await
+            {
+                if let Message::Binary(bytes) = message
+                    && write.write_all(&bytes).await.is_err()
                 {
                     return;
                 }
             }
-            piece = outputs.next() => match piece {
-                Some(piece) => {
-                    if sink.send(Message::Binary(piece)).await.is_err() {
-                        return;
-                    }
-                }
-                None => break,
-            },
+        };
+        tokio::select! {
+            () = incoming => {}
+            () = send_all(sink, outputs) => {}
+            () = super::upgrade::forward_streams(&kubelet, target, far) => {}
         }
-    }
-    let _gone = sink.send(farewell()).await;
-    let _gone = sink.close().await;
+    });
+    response
 }

@@ -162,3 +162,59 @@ async fn ports_are_forwarded_over_web_socket() {
     assert_eq!(channels[&1], b"\x50\x00");
     assert_eq!(channels[&2], b"\x51\x00port 81");
 }
+
+async fn spdy(
+    bench: &Bench,
+    path: &str,
+    protocol: &str,
+) -> crate::server::SpdyClient<TokioIo<hyper::upgrade::Upgraded>> {
+    let request = Request::post(path)
+        .header("host", "x")
+        .header("connection", "Upgrade")
+        .header("upgrade", "SPDY/3.1")
+        .header("x-stream-protocol-version", protocol)
+        .body(Empty::new())
+        .unwrap();
+    let response = send(bench, request).await;
+    assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
+    assert_eq!(response.headers()["x-stream-protocol-version"], protocol);
+    let upgraded = hyper::upgrade::on(response).await.unwrap();
+    crate::server::SpdyClient::new(TokioIo::new(upgraded))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_runs_over_spdy() {
+    let bench = Bench::start().await;
+    bench.pod(pod());
+    bench.until("ready", is_ready).await;
+    let path = "/exec/ns/p/a?command=cat&stdin=true&stdout=true";
+    let mut client = spdy(&bench, path, "v4.channel.k8s.io").await;
+    let error = client.open(&[("streamtype", "error")]).await;
+    let stdin = client.open(&[("streamtype", "stdin")]).await;
+    let stdout = client.open(&[("streamtype", "stdout")]).await;
+    client.send(stdin, b"hello", true).await;
+    let data = client.until_ended(3).await;
+    assert_eq!(data[&stdout], b"cat:hello");
+    let status: Value = serde_json::from_slice(&data[&error]).unwrap();
+    assert_eq!(status["reason"], "NonZeroExitCode");
+}
+
+#[tokio::test(start_paused = true)]
+async fn ports_are_forwarded_over_spdy() {
+    let bench = Bench::start().await;
+    bench.pod(pod());
+    bench.until("ready", is_ready).await;
+    let mut client = spdy(&bench, "/portForward/ns/p", "portforward.k8s.io").await;
+    let mut expected = Vec::new();
+    for (id, port) in [("0", "80"), ("1", "81")] {
+        let common = [("port", port), ("requestid", id)];
+        client.open(&[("streamtype", "error"), common[0], common[1]]).await;
+        let data = client.open(&[("streamtype", "data"), common[0], common[1]]).await;
+        client.send(data, b"", true).await;
+        expected.push((data, format!("port {port}").into_bytes()));
+    }
+    let data = client.until_ended(4).await;
+    for (stream, text) in expected {
+        assert_eq!(data[&stream], text);
+    }
+}

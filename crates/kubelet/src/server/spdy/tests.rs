@@ -1,0 +1,88 @@
+use super::*;
+
+/// A client: opens streams and collects what comes.
+pub(crate) struct Client<I> {
+    io: I,
+    deflater: Deflater,
+    buffer: BytesMut,
+    next: u32,
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin> Client<I> {
+    pub(crate) fn new(io: I) -> Self {
+        Self { io, deflater: Deflater::new().unwrap(), buffer: BytesMut::new(), next: 1 }
+    }
+
+    pub(crate) async fn open(&mut self, headers: &[(&str, &str)]) -> u32 {
+        let stream = self.next;
+        self.next += 2;
+        let block = self.deflater.block(headers);
+        let mut frame = BytesMut::new();
+        frame::put_control(&mut frame, 1, block.len() + 10);
+        frame.put_u32(stream);
+        frame.put_bytes(0, 6);
+        frame.extend_from_slice(&block);
+        self.io.write_all(&frame).await.unwrap();
+        stream
+    }
+
+    pub(crate) async fn send(&mut self, stream: u32, bytes: &[u8], last: bool) {
+        let mut frame = BytesMut::new();
+        frame::put_data(&mut frame, stream, bytes.len(), last);
+        frame.extend_from_slice(bytes);
+        self.io.write_all(&frame).await.unwrap();
+    }
+
+    /// Everything received by stream, until `count` streams have ended.
+    pub(crate) async fn until_ended(&mut self, count: usize) -> BTreeMap<u32, Vec<u8>> {
+        let mut data: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
+        let mut ended = 0;
+        while ended < count {
+            if let Some(frame) = frame::take(&mut self.buffer).unwrap() {
+                if let Frame::Data { stream, bytes, last } = frame {
+                    data.entry(stream).or_default().extend_from_slice(&bytes);
+                    ended += usize::from(last);
+                }
+                continue;
+            }
+            assert_ne!(self.io.read_buf(&mut self.buffer).await.unwrap(), 0, "{data:?}");
+        }
+        data
+    }
+}
+
+#[tokio::test]
+async fn streams_carry_data_both_ways() {
+    let scope = task::Scope::new();
+    let (near, far) = tokio::io::duplex(1 << 16);
+    let mut streams = serve(&scope, far);
+    let mut client = Client::new(near);
+    let (a, b) = (client.open(&[("streamtype", "data")]).await, client.open(&[("x", "y")]).await);
+    client.send(a, b"hello", true).await;
+    client.send(b, &vec![7; 200_000], false).await;
+    let echo = async {
+        let mut first = streams.recv().await.unwrap();
+        assert_eq!(first.header("streamtype"), "data");
+        let mut text = Vec::new();
+        first.io.read_to_end(&mut text).await.unwrap();
+        first.io.write_all(&text).await.unwrap();
+        first.io.shutdown().await.unwrap();
+        let mut second = streams.recv().await.unwrap();
+        let mut bytes = vec![0; 200_000];
+        second.io.read_exact(&mut bytes).await.unwrap();
+        second.io.write_all(&bytes).await.unwrap();
+        second.io.shutdown().await.unwrap();
+    };
+    let (data, ()) = tokio::join!(client.until_ended(2), echo);
+    assert_eq!(data[&a], b"hello");
+    assert_eq!(data[&b], vec![7; 200_000]);
+}
+
+#[tokio::test]
+async fn nonsense_ends_the_connection() {
+    let scope = task::Scope::new();
+    let (mut near, far) = tokio::io::duplex(1024);
+    let mut streams = serve(&scope, far);
+    near.write_all(b"\x80\x02\x00\x01\x00\x00\x00\x00").await.unwrap();
+    assert!(streams.recv().await.is_none());
+}
