@@ -208,11 +208,10 @@ impl Store {
                 continue;
             }
             let mut other = other.clone();
-            let lost = record
-                .tags
-                .iter()
-                .chain(&record.digests)
-                .fold(false, |lost, name| other.forget(name) || lost);
+            let mut lost = false;
+            for name in record.tags.iter().chain(&record.digests) {
+                lost |= other.forget(name);
+            }
             if lost {
                 self.write_record(&other)?;
             }

@@ -1,5 +1,7 @@
 //! Pulling from a registry that behaves, and from some that do not.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
+
 mod support;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Names, removal, garbage, imports and built images.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
+
 mod support;
 
 use std::fs;

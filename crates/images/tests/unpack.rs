@@ -1,5 +1,7 @@
 //! Layers become directories, and attacks become errors.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
+
 mod support;
 
 use std::fs;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::mount;
 
+pub mod devices;
 mod file;
 mod v1;
 mod v2;
@@ -208,6 +209,18 @@ impl Cgroup {
             Layout::V1(hierarchies) => hierarchies.set(&self.path, limits),
             Layout::V2(root) => v2::set(&root.join(&self.path), limits),
         }
+    }
+
+    /// Lets the group use only the devices that `rules` allow. Does nothing on version 1, where the files
+    /// of the device controller do it.
+    pub fn confine_devices(&self, rules: &[devices::DeviceRule]) -> Result<(), CgroupError> {
+        let Layout::V2(root) = &*self.layout else { return Ok(()) };
+        let path = root.join(&self.path);
+        devices::confine(&path, rules).map_err(|source| CgroupError::File {
+            action: "confine devices of",
+            path,
+            source,
+        })
     }
 
     /// Moves a process into the group.

@@ -81,9 +81,10 @@ fn mount_old(overlay: &Overlay<'_>, target: &Path) -> io::Result<()> {
 }
 
 fn common_directory(paths: &[PathBuf]) -> PathBuf {
-    let mut common = paths.first().and_then(|path| path.parent()).unwrap_or(Path::new("/"));
+    let root = Path::new("/");
+    let mut common = paths.first().and_then(|path| path.parent()).unwrap_or(root);
     while !paths.iter().all(|path| path.starts_with(common)) {
-        common = common.parent().unwrap_or(Path::new("/"));
+        common = common.parent().unwrap_or(root);
     }
     common.to_owned()
 }

@@ -51,8 +51,11 @@ type Execs = Arc<Mutex<HashMap<String, oneshot::Sender<i32>>>>;
 struct Outgoing {
     call: Call,
     descriptors: Vec<OwnedFd>,
-    answer: oneshot::Sender<Result<(Answer, Vec<OwnedFd>), CallError>>,
+    answer: Answering,
 }
+
+/// Where an answer is awaited, with the descriptors that come along.
+type Answering = oneshot::Sender<Result<(Answer, Vec<OwnedFd>), CallError>>;
 
 impl ShimClient {
     /// Connects to the shim that listens at `socket`.
@@ -127,7 +130,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 struct Connection {
     stream: UnixStream,
     wire: Wire,
-    waiting: HashMap<u64, oneshot::Sender<Result<(Answer, Vec<OwnedFd>), CallError>>>,
+    waiting: HashMap<u64, Answering>,
     next: u64,
     execs: Execs,
     events: mpsc::Sender<ShimEvent>,
@@ -176,7 +179,7 @@ impl Connection {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
             received => received?,
         };
-        while let Some((message, descriptors)) = self.wire.next::<Message>()? {
+        while let Some((message, descriptors)) = self.wire.next_message::<Message>()? {
             match message {
                 Message::Reply { id, result } => {
                     let result = result.map(|answer| (answer, descriptors));

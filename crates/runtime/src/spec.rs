@@ -22,6 +22,7 @@ mod mounts;
 pub(crate) mod seccomp;
 pub(crate) mod user;
 
+pub(crate) use devices::filter as device_rules;
 pub(crate) use mounts::SandboxFiles;
 
 /// A specification that cannot be made.

@@ -96,7 +96,9 @@ impl Running {
                 stream.async_io(Interest::WRITABLE, || wire.send_now(stream)).await?;
             }
             loop {
-                if let Some((spawned, _)) = self.wire.next::<Spawned>().map_err(io::Error::other)? {
+                if let Some((spawned, _)) =
+                    self.wire.next_message::<Spawned>().map_err(io::Error::other)?
+                {
                     return Ok(spawned);
                 }
                 let (stream, wire) = (&self.stream, &mut self.wire);

@@ -1,5 +1,7 @@
 //! Real containers, from their start to their end.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
+
 mod support;
 
 use cri::*;

@@ -1,5 +1,7 @@
 //! Limits that land in cgroups, and what is measured there.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
+
 mod support;
 
 use cri::*;

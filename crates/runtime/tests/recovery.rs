@@ -1,5 +1,7 @@
 //! The server dies; its containers do not notice.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
+
 mod support;
 
 use cri::*;

@@ -1,6 +1,8 @@
 //! How long a pod takes and how much memory it costs. Run by hand in release mode; see the assertions for
 //! what is promised.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
+
 mod support;
 
 use std::time::Instant;

@@ -1,5 +1,7 @@
 //! Commands, attaching, terminals and ports.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests")]
+
 mod support;
 
 use cri::*;
@@ -67,7 +69,8 @@ async fn a_command_can_have_a_terminal() {
     let world = World::new().await;
     let sandbox = world.sandbox("pod").await;
     let id = world.run(&sandbox, "main", "sleep 1000").await;
-    let script = "tty; read line; echo got $line; stty size; echo $TERM; exit 4";
+    let script = "tty; read line; echo got $line; until stty size 2>/dev/null; do sleep 0.01; done; \
+                  echo $TERM; exit 4";
     let with_tty =
         ExecRequest { tty: true, stdin: true, ..request(&id, &["/bin/sh", "-c", script]) };
     let mut streams = world.runtime.exec(&with_tty).await.unwrap();

@@ -303,7 +303,17 @@ impl Runtime {
             oom_score_adj: i32::try_from(config.linux.resources.oom_score_adj).ok(),
         };
         let cgroup = self.cgroup(&record.cgroup)?;
-        blocking(move || cgroup.create().map_err(|e| Error::internal("create cgroup", &e))).await?;
+        let rules = spec::device_rules(config).map_err(|error| spec_error(&error))?;
+        blocking(move || {
+            cgroup.create().map_err(|e| Error::internal("create cgroup", &e))?;
+            match rules {
+                Some(rules) => cgroup
+                    .confine_devices(&rules)
+                    .map_err(|e| Error::internal("confine devices", &e)),
+                None => Ok(()),
+            }
+        })
+        .await?;
         let call = shim.call_with(Call::Start(start), Vec::new(), START_TIMEOUT);
         let (answer, _) = call.await.map_err(|error| {
             let context = "failed to create containerd task: failed to create shim task: OCI \

@@ -21,7 +21,7 @@ pub(super) fn image_error(error: &images::Error) -> Error {
 }
 
 fn describe(record: &ImageRecord) -> Image {
-    let (user, _) = record.user().split_once(':').unwrap_or((record.user(), ""));
+    let user = record.user().split(':').next().unwrap_or("");
     let uid: Option<i64> = user.parse().ok();
     Image {
         id: record.id.to_string(),

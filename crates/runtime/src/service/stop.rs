@@ -77,6 +77,8 @@ impl Runtime {
         };
         self.stop(&container, Duration::ZERO).await?;
         let _change = container.change.lock().await;
+        // It may have been on its way to running.
+        self.stop(&container, Duration::ZERO).await?;
         let record = container.record();
         if let Ok(shim) = self.sandbox(&record.sandbox_id).and_then(|sandbox| sandbox.shim())
             && record.started_at != 0

@@ -102,11 +102,11 @@ impl Container {
     /// end is on disk before anybody hears of it.
     pub(super) fn ended(&mut self, exit_code: i32, buffer: &mut [u8]) -> io::Result<Exit> {
         let cgroup = Cgroups::detect().and_then(|cgroups| cgroups.group(&self.start.cgroup));
-        let mut oom_killed = false;
+        let (mut oom_killed, mut killed) = (false, Ok(0));
         if let Ok(cgroup) = cgroup {
             oom_killed = cgroup.oom_kills() > 0;
             if !self.start.own_pid_namespace {
-                cgroup.kill(SIGKILL)?;
+                killed = cgroup.kill(SIGKILL);
             }
         }
         for stream in &mut self.streams {
@@ -117,6 +117,7 @@ impl Container {
         let exit = Exit { exit_code, finished_at: now(), oom_killed };
         self.exit = Some(exit.clone());
         self.write_exit(&exit)?;
+        killed?;
         Ok(exit)
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use nix::sys::signalfd::SignalFd;
@@ -208,7 +208,7 @@ impl Server {
             }
         }
         while let Some(connection) = self.connections.get_mut(&id) {
-            match connection.wire.next::<Request>() {
+            match connection.wire.next_message::<Request>() {
                 Ok(Some((request, descriptors))) => {
                     let outcome = self.call(id, request.id, request.call, descriptors);
                     self.reply(id, request.id, outcome);
@@ -349,7 +349,7 @@ impl Server {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
             received => received.unwrap_or(false),
         };
-        let (report, terminal) = match worker.wire.next::<Report>() {
+        let (report, terminal) = match worker.wire.next_message::<Report>() {
             Ok(Some((report, fds))) => (report, fds.into_iter().next()),
             Ok(None) if open => return,
             _ => {
@@ -463,7 +463,7 @@ impl Server {
             Err(_) => container
                 .exit
                 .clone()
-                .unwrap_or(Exit { exit_code: EXIT_UNKNOWN, ..Exit::default() }),
+                .unwrap_or_else(|| Exit { exit_code: EXIT_UNKNOWN, ..Exit::default() }),
         };
         self.publish(Event::ContainerExited { container_id, exit });
     }
@@ -490,5 +490,5 @@ fn connect(port: u16) -> Result<OwnedFd, Failure> {
         .or_else(|_| std::net::TcpStream::connect((std::net::Ipv6Addr::LOCALHOST, port)))
         .map_err(|error| failure(format!("connect to port {port}: {error}")))?;
     socket.set_nonblocking(true).map_err(failure)?;
-    Ok(socket.as_fd().try_clone_to_owned().map_err(failure)?)
+    Ok(OwnedFd::from(socket))
 }

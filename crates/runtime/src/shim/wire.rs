@@ -107,7 +107,9 @@ impl Wire {
     }
 
     /// The next message that has arrived whole, with its descriptors.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<(T, Vec<OwnedFd>)>, WireError> {
+    pub fn next_message<T: DeserializeOwned>(
+        &mut self,
+    ) -> Result<Option<(T, Vec<OwnedFd>)>, WireError> {
         let Some((length, descriptors)) = frame(&self.incoming)? else { return Ok(None) };
         if descriptors > self.descriptors.len() {
             return Err(WireError::DescriptorsMissing);
@@ -223,7 +225,7 @@ mod tests {
             let mut arrived = Vec::new();
             for piece in bytes.chunks(cut) {
                 wire.incoming.extend_from_slice(piece);
-                while let Some((message, _)) = wire.next::<Message>().unwrap() {
+                while let Some((message, _)) = wire.next_message::<Message>().unwrap() {
                     arrived.push(message);
                 }
             }
@@ -233,7 +235,7 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let mut wire = Wire { incoming: bytes, ..Wire::default() };
-            while let Ok(Some(_)) = wire.next::<Message>() {}
+            while let Ok(Some(_)) = wire.next_message::<Message>() {}
         }
     }
 
@@ -249,7 +251,7 @@ mod tests {
         assert!(matches!(frame(&header(1, 0)), Ok(None)));
         let mut wire = Wire { incoming: encode(&1, 0).unwrap(), ..Wire::default() };
         wire.incoming[4] = 1;
-        assert!(matches!(wire.next::<i32>(), Err(WireError::DescriptorsMissing)));
+        assert!(matches!(wire.next_message::<i32>(), Err(WireError::DescriptorsMissing)));
     }
 
     #[test]
@@ -261,8 +263,8 @@ mod tests {
         sender.push(&"second", vec![writer.into()]).unwrap();
         sender.send(&left).unwrap();
         while receiver.receive(&right).is_ok() {}
-        assert!(receiver.next::<String>().unwrap().unwrap().1.is_empty());
-        let (text, descriptors) = receiver.next::<String>().unwrap().unwrap();
+        assert!(receiver.next_message::<String>().unwrap().unwrap().1.is_empty());
+        let (text, descriptors) = receiver.next_message::<String>().unwrap().unwrap();
         assert_eq!((text.as_str(), descriptors.len()), ("second", 1));
         let mut file = std::fs::File::from(descriptors.into_iter().next().unwrap());
         std::io::Write::write_all(&mut file, b"through").unwrap();

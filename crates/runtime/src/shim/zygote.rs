@@ -76,7 +76,7 @@ impl Zygote {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
             received => received?,
         };
-        while let Some((spawn, descriptors)) = self.wire.next().map_err(io::Error::other)? {
+        while let Some((spawn, descriptors)) = self.wire.next_message().map_err(io::Error::other)? {
             let spawned: Spawned = self.spawn(&spawn, descriptors).map_err(|e| e.to_string());
             self.wire.push(&spawned, Vec::new()).map_err(io::Error::other)?;
             self.wire.send(&self.socket)?;

@@ -5,6 +5,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use cri::ContainerConfig;
+use linux::cgroup::devices::{DeviceKind, DeviceRule, MAKE, READ, WRITE};
 use oci_spec::runtime::{
     LinuxDevice, LinuxDeviceBuilder, LinuxDeviceCgroup, LinuxDeviceCgroupBuilder, LinuxDeviceType,
 };
@@ -103,4 +104,31 @@ pub(super) fn rules(config: &ContainerConfig) -> Result<Vec<LinuxDeviceCgroup>, 
         }
     }
     Ok(rules)
+}
+
+/// The same for version 2, where libcontainer needs a C library; `None`: everything is allowed.
+pub(crate) fn filter(config: &ContainerConfig) -> Result<Option<Vec<DeviceRule>>, SpecError> {
+    if config.linux.security_context.privileged {
+        return Ok(None);
+    }
+    let mut allowed = DeviceRule::usual();
+    for wanted in &config.devices {
+        let mut devices = Vec::new();
+        let host = fs::canonicalize(&wanted.host_path).unwrap_or_default();
+        collect(&host, Path::new(&wanted.container_path), &mut devices)?;
+        let permissions =
+            if wanted.permissions.is_empty() { "rwm" } else { wanted.permissions.as_str() };
+        let bits = [('m', MAKE), ('r', READ), ('w', WRITE)];
+        let granted = bits.iter().filter(|(letter, _)| permissions.contains(*letter));
+        let access = granted.fold(0, |access, (_, bit)| access | bit);
+        for device in devices {
+            let kind = match device.typ() {
+                LinuxDeviceType::B => DeviceKind::Block,
+                _ => DeviceKind::Character,
+            };
+            let (major, minor) = (device.major().try_into().ok(), device.minor().try_into().ok());
+            allowed.push(DeviceRule { kind, major, minor, access });
+        }
+    }
+    Ok(Some(allowed))
 }

@@ -99,7 +99,7 @@ fn limits_are_handed_on() {
     let resources = linux.resources().clone().unwrap();
     let cpu = resources.cpu().clone().unwrap();
     assert_eq!((cpu.shares(), cpu.quota(), cpu.period()), (Some(512), Some(50_000), Some(100_000)));
-    let memory = resources.memory().clone().unwrap();
+    let memory = resources.memory().unwrap();
     assert_eq!((memory.limit(), memory.swap()), (Some(1 << 26), None));
 }
 
