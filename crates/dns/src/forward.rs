@@ -19,9 +19,7 @@ use tokio::sync::Semaphore;
 use crate::cache::{Cache, Key};
 use crate::config::Config;
 use crate::host_servers::HostServers;
-use crate::limits::{
-    FORWARD_ATTEMPT_MAX, FORWARDS_MAX, TCP_MESSAGE_BYTES_MAX, UDP_ANSWER_BYTES_MAX,
-};
+use crate::limits::{FORWARD_ATTEMPT_MAX, FORWARDS_MAX, QUESTION_BYTES_MAX, UDP_ANSWER_BYTES_MAX};
 use crate::message::Question;
 use crate::metrics::Metrics;
 
@@ -199,7 +197,7 @@ async fn exchange_udp(request: &Message, bytes: &[u8], server: SocketAddr) -> io
     let socket = UdpSocket::bind((any, 0)).await?;
     socket.connect(server).await?;
     socket.send(bytes).await?;
-    let mut buffer = vec![0; TCP_MESSAGE_BYTES_MAX];
+    let mut buffer = vec![0; QUESTION_BYTES_MAX];
     loop {
         let read = socket.recv(&mut buffer).await?;
         // What does not answer the question is noise, or somebody who guesses.

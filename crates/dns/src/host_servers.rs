@@ -92,7 +92,8 @@ fn parse(text: &str) -> Vec<SocketAddr> {
         .map(|line| line.split(['#', ';']).next().unwrap_or_default())
         .filter_map(|line| {
             let mut words = line.split_whitespace();
-            let address = words.next().filter(|word| *word == "nameserver").and(words.next())?;
+            words.next().filter(|word| *word == "nameserver")?;
+            let address = words.next()?;
             // A zone only helps to reach link-local servers, which this host's pods cannot.
             let address: IpAddr = address.split('%').next().unwrap_or_default().parse().ok()?;
             Some(SocketAddr::new(address, DNS_PORT))

@@ -8,7 +8,7 @@ pub const UDP_ANSWER_BYTES: usize = 512;
 pub const UDP_ANSWER_BYTES_MAX: usize = 1232;
 /// The largest message over TCP; its length has 16 bits.
 pub const TCP_MESSAGE_BYTES_MAX: usize = 65_535;
-/// The largest question.
+/// The largest question, and the largest answer of a name server over UDP that is read.
 pub const QUESTION_BYTES_MAX: usize = 4096;
 /// Questions that are being asked elsewhere at once.
 pub const FORWARDS_MAX: usize = 1024;

@@ -1,5 +1,7 @@
 //! Links, addresses and routes against the kernel, in namespaces of the tests' own.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;

@@ -1,5 +1,7 @@
 //! nf_tables messages against the kernel, in namespaces of the tests' own.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -14,6 +16,8 @@ use proptest::prelude::*;
 
 const R0: Register = Register::new(0);
 const R4: Register = Register::new(4);
+
+const AFFINITY: Duration = Duration::from_secs(10_800);
 
 fn table() -> TableId {
     TableId::new(Family::Ipv4, "test")
@@ -46,27 +50,36 @@ fn everything() -> Batch {
     for name in ["service", "reject"] {
         batch.push(&table, Operation::AddChain(Chain::regular(name)));
     }
+    for set in sets() {
+        batch.push(&table, Operation::AddSet(set));
+    }
+    for (chain, rule) in rules() {
+        batch.push(&table, Operation::AddRule(chain.into(), rule));
+    }
+    batch
+}
+
+fn sets() -> [Set; 4] {
     let fields = vec![Field::Ipv4Address, Field::Protocol, Field::Port];
     let to = Element::verdict(service_key([10, 43, 0, 1], 443), Verdict::Goto("service".into()));
-    let services = Set::map("services", fields, SetData::Verdict, vec![to]);
-    batch.push(&table, Operation::AddSet(services));
-    let timeout = Duration::from_secs(10_800);
-    let affinity =
-        Set::dynamic("affinity", vec![Field::Ipv4Address], SetData::None, timeout, 65_536);
-    batch.push(&table, Operation::AddSet(affinity));
     let numbered = |index: u32| Key::new().number(7).number(index);
     let data = SetData::Fields(vec![Field::Ipv4Address, Field::Port]);
     let two = vec![
         Element::data(numbered(0), endpoint([10, 42, 0, 2], 80)),
         Element::data(numbered(1), endpoint([10, 42, 0, 3], 80)),
     ];
-    let endpoints = Set::map("endpoints", vec![Field::Number, Field::Number], data, two);
-    batch.push(&table, Operation::AddSet(endpoints));
     let allowed =
         interval_elements(&["10.0.0.0/8".parse().unwrap(), "192.0.2.7/32".parse().unwrap()]);
-    let ranges = Set::ranges("allowed", Field::Ipv4Address, allowed);
-    batch.push(&table, Operation::AddSet(ranges));
+    let source = vec![Field::Ipv4Address];
+    [
+        Set::map("services", fields, SetData::Verdict, vec![to]),
+        Set::dynamic("affinity", source, SetData::None, AFFINITY, 65_536),
+        Set::map("endpoints", vec![Field::Number, Field::Number], data, two),
+        Set::ranges("allowed", Field::Ipv4Address, allowed),
+    ]
+}
 
+fn rules() -> [(&'static str, Rule); 6] {
     let dispatch = vec![
         destination(R0),
         Expression::Meta { key: MetaKey::TransportProtocol, into: R0.after(4) },
@@ -78,32 +91,6 @@ fn everything() -> Batch {
         },
         Expression::VerdictMap { map: "services".into(), register: R0 },
     ];
-    batch.push(&table, Operation::AddRule("nat-prerouting".into(), Rule::new(dispatch)));
-    let to_endpoint =
-        Expression::Nat { kind: NatKind::Destination, address: R4, port: Some(R4.after(4)) };
-    let remembered = vec![
-        Expression::Payload { base: PayloadBase::Network, offset: 12, bytes: 4, into: R0 },
-        Expression::InSet { set: "affinity".into(), register: R0 },
-        Expression::Dynamic {
-            operation: DynamicOperation::Update,
-            set: "affinity".into(),
-            key: R0,
-            data: None,
-            timeout: Some(timeout / 2),
-        },
-        Expression::Constant { value: vec![10, 42, 0, 2], into: R4 },
-        Expression::Constant { value: vec![0, 80], into: R4.after(4) },
-        to_endpoint.clone(),
-    ];
-    let chosen = vec![
-        Expression::Constant { value: 7_u32.to_ne_bytes().to_vec(), into: R0 },
-        Expression::Random { modulus: 2, into: R0.after(4) },
-        Expression::Map { map: "endpoints".into(), register: R0, into: R4 },
-        to_endpoint,
-    ];
-    for expressions in [remembered, chosen] {
-        batch.push(&table, Operation::AddRule("service".into(), Rule::new(expressions)));
-    }
     let masquerade = vec![
         Expression::Meta { key: MetaKey::Mark, into: R0 },
         Expression::Bitwise {
@@ -116,8 +103,6 @@ fn everything() -> Batch {
         Expression::SetMark { from: R0 },
         Expression::Masquerade,
     ];
-    let rule = Rule::new(masquerade).comment("masquerade marked packets");
-    batch.push(&table, Operation::AddRule("nat-postrouting".into(), rule));
     let filter = vec![
         Expression::Conntrack { key: ConntrackKey::State, into: R0 },
         Expression::Equal { register: R0, value: 8_u32.to_ne_bytes().to_vec() },
@@ -128,10 +113,45 @@ fn everything() -> Batch {
         Expression::Counter,
         Expression::Verdict(Verdict::Jump("reject".into())),
     ];
-    batch.push(&table, Operation::AddRule("filter-forward".into(), Rule::new(filter)));
-    let reject = Rule::new(vec![Expression::Reject(RejectWith::PortUnreachable)]);
-    batch.push(&table, Operation::AddRule("reject".into(), reject));
-    batch
+    let reject = vec![Expression::Reject(RejectWith::PortUnreachable)];
+    [
+        ("nat-prerouting", Rule::new(dispatch)),
+        ("service", Rule::new(remembered())),
+        ("service", Rule::new(chosen())),
+        ("nat-postrouting", Rule::new(masquerade).comment("masquerade marked packets")),
+        ("filter-forward", Rule::new(filter)),
+        ("reject", Rule::new(reject)),
+    ]
+}
+
+fn to_endpoint() -> Expression {
+    Expression::Nat { kind: NatKind::Destination, address: R4, port: Some(R4.after(4)) }
+}
+
+fn remembered() -> Vec<Expression> {
+    vec![
+        Expression::Payload { base: PayloadBase::Network, offset: 12, bytes: 4, into: R0 },
+        Expression::InSet { set: "affinity".into(), register: R0 },
+        Expression::Dynamic {
+            operation: DynamicOperation::Update,
+            set: "affinity".into(),
+            key: R0,
+            data: None,
+            timeout: Some(AFFINITY / 2),
+        },
+        Expression::Constant { value: vec![10, 42, 0, 2], into: R4 },
+        Expression::Constant { value: vec![0, 80], into: R4.after(4) },
+        to_endpoint(),
+    ]
+}
+
+fn chosen() -> Vec<Expression> {
+    vec![
+        Expression::Constant { value: 7_u32.to_ne_bytes().to_vec(), into: R0 },
+        Expression::Random { modulus: 2, into: R0.after(4) },
+        Expression::Map { map: "endpoints".into(), register: R0, into: R4 },
+        to_endpoint(),
+    ]
 }
 
 #[test]
@@ -158,12 +178,6 @@ fn everything_is_accepted_and_read_back() {
     let sets: Vec<(&str, usize)> =
         observed.sets.iter().map(|(name, count)| (name.as_str(), *count)).collect();
     assert_eq!(sets, [("affinity", 0), ("allowed", 4), ("endpoints", 2), ("services", 1)]);
-    if let Ok(path) = std::env::var("NFT_LISTING") {
-        let listing = node
-            .run(|| std::process::Command::new("nft").args(["list", "ruleset"]).output().unwrap());
-        let listing = listing.unwrap();
-        std::fs::write(path, [listing.stdout, listing.stderr].concat()).unwrap();
-    }
     let mut remove = Batch::new();
     remove.remove_table(&table());
     nft.commit(&remove).unwrap();
@@ -217,7 +231,7 @@ fn elements_and_chains_change_in_place() {
 }
 
 #[test]
-fn ten_thousand_services_are_one_batch() {
+fn thousands_of_services_are_one_batch() {
     let node = NetworkNamespace::create().unwrap();
     let mut nft = Nftables::open_in(node.as_fd()).unwrap();
     let table = table();
@@ -225,7 +239,7 @@ fn ten_thousand_services_are_one_batch() {
     batch.replace_table(&table);
     let (mut elements, mut rules) = (Vec::new(), Vec::new());
     let mut endpoints = Vec::new();
-    for number in 0..10_000_u16 {
+    for number in 0..2_000_u16 {
         let (name, id) = (format!("service-{number}"), u32::from(number));
         batch.push(&table, Operation::AddChain(Chain::regular(name.clone())));
         let rule = Rule::new(vec![
@@ -251,7 +265,7 @@ fn ten_thousand_services_are_one_batch() {
     batch.push(&table, Operation::AddSet(Set::map("services", fields, SetData::Verdict, elements)));
     nft.commit(&batch).unwrap();
     let observed = nft.observe(&table).unwrap().unwrap();
-    assert_eq!((observed.chains.len(), observed.sets["services"]), (10_000, 10_000));
+    assert_eq!((observed.chains.len(), observed.sets["services"]), (2_000, 2_000));
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! The pod network against the kernel: a node, pods and an outside in namespaces of the tests' own.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
@@ -303,13 +305,6 @@ async fn attaching_is_quick() {
         times.push(began.elapsed());
     }
     times.sort();
-    println!("attach: median {:?}, slowest {:?}", times[25], times[49]);
-    let mut times = Vec::new();
-    for pod in &pods {
-        let began = Instant::now();
-        network.detach(&pod.attachment).await.unwrap();
-        times.push(began.elapsed());
-    }
-    times.sort();
-    println!("detach: median {:?}, slowest {:?}", times[25], times[49]);
+    // Two to four milliseconds on a quiet machine; the bound only tells it from waiting for something.
+    assert!(times[25] < Duration::from_millis(50), "{times:?}");
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use linux::conntrack::Conntrack;
 use linux::netlink::{NetlinkError, SysctlError, set_sysctl};
-use linux::nft::{Batch, CommitError, Nftables, ObservedTable, Operation, TableId};
+use linux::nft::{Batch, CommitError, Family, Nftables, ObservedTable, Operation, TableId};
 use netplan::service::{FamilyPlan, Plan};
 
 use crate::config::Config;
@@ -117,6 +117,22 @@ impl Proxy {
             }
         }
         Ok(true)
+    }
+
+    /// Removes every rule of a proxy from the network namespace of the calling thread, whether one runs or
+    /// not.
+    pub fn remove() -> Result<(), ProxyError> {
+        let mut nft = Nftables::open().map_err(ProxyError::Reach)?;
+        for family in [Family::Ipv4, Family::Ipv6] {
+            let mut batch = Batch::new();
+            batch.remove_table(&rules::table(family));
+            match nft.commit(&batch) {
+                // A kernel without IPv6 refuses to hear of its table, which is as good as removed.
+                Err(error) if family == Family::Ipv6 => tracing::debug!(%error, "no IPv6 rules"),
+                outcome => outcome.map_err(ProxyError::Apply)?,
+            }
+        }
+        Ok(())
     }
 
     /// Removes every rule of the proxy.

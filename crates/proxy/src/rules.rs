@@ -19,11 +19,16 @@ mod parts;
 mod pick;
 mod sticky;
 
-use linux::nft::{Batch, Operation};
+use linux::nft::{Batch, Family, Operation, TableId};
 use netplan::service::{FamilyPlan, diff};
 
 pub(crate) use parts::Layout;
 use pick::Pick;
+
+/// The proxy's table of a family.
+pub(crate) fn table(family: Family) -> TableId {
+    TableId::new(family, "keelson-proxy")
+}
 
 /// Appends everything that makes `plan` true in a table that need not exist.
 pub(crate) fn replace(batch: &mut Batch, layout: &Layout, plan: &FamilyPlan) {

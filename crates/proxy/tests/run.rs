@@ -1,5 +1,8 @@
 //! The whole loop: objects in, connections through the kernel out.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "parts/laboratory.rs"]
 mod laboratory;
 
 use std::collections::HashMap;

@@ -289,7 +289,7 @@ fn read_done(message: &Message<'_>) -> Result<(), NetlinkError> {
 
 fn read_outcome(message: &Message<'_>) -> Result<(), NetlinkError> {
     let word = |at: usize| message.payload.get(at..at + 4).map(|b| [b[0], b[1], b[2], b[3]]);
-    let code = word(0).map_or(-libc_errno(Errno::BADMSG), i32::from_ne_bytes);
+    let code = word(0).map_or_else(|| -Errno::BADMSG.raw_os_error(), i32::from_ne_bytes);
     if code == 0 {
         return Ok(());
     }
@@ -311,10 +311,6 @@ fn read_outcome(message: &Message<'_>) -> Result<(), NetlinkError> {
 
 fn refused(code: i32, detail: String) -> NetlinkError {
     NetlinkError::Refused { detail, source: io::Error::from_raw_os_error(-code) }
-}
-
-fn libc_errno(errno: Errno) -> i32 {
-    errno.raw_os_error()
 }
 
 #[expect(unsafe_code, reason = "no safe wrapper offers the options of the netlink level")]

@@ -19,6 +19,7 @@ const ELEMENT_MESSAGE_BYTES: usize = 32 * 1024;
 const COMMENT_BYTES_MAX: usize = 127;
 /// `NF_NAT_RANGE_PROTO_RANDOM_FULLY`.
 const NAT_RANDOM_PORT: u32 = 1 << 4;
+const LOOKUP: &str = "lookup";
 const ICMP_PORT_UNREACHABLE: u8 = 3;
 const ICMPV6_PORT_UNREACHABLE: u8 = 4;
 const ICMPX_PORT_UNREACHABLE: u8 = 1;
@@ -339,7 +340,7 @@ fn kernel_name(expression: &Expression) -> &'static str {
         | Expression::Map { .. }
         | Expression::OwnMap { .. }
         | Expression::VerdictMap { .. }
-        | Expression::OwnVerdictMap { .. } => "lookup",
+        | Expression::OwnVerdictMap { .. } => LOOKUP,
         Expression::Dynamic { .. } => "dynset",
         Expression::Nat { .. } => "nat",
         Expression::Masquerade => "masq",
@@ -356,13 +357,60 @@ fn write_expression_data(
     set_number: &mut u32,
 ) {
     match expression {
-        Expression::Meta { key, into } => {
-            writer.put_be32(1, into.number()); // NFTA_META_DREG
-            writer.put_be32(2, key.number()); // NFTA_META_KEY
-        }
+        Expression::Counter => {}
         Expression::SetMark { from } => {
             writer.put_be32(2, super::expression::MetaKey::Mark.number()); // NFTA_META_KEY
             writer.put_be32(3, from.number()); // NFTA_META_SREG
+        }
+        Expression::Verdict(verdict) => {
+            writer.put_be32(1, NFT_REG_VERDICT); // NFTA_IMMEDIATE_DREG
+            writer.nest(2, |writer| write_verdict(writer, verdict)); // NFTA_IMMEDIATE_DATA
+        }
+        Expression::Bitwise { register, mask, xor } => {
+            writer.put_be32(1, register.number()); // NFTA_BITWISE_SREG
+            writer.put_be32(2, register.number()); // NFTA_BITWISE_DREG
+            writer.put_be32(3, length(mask.len())); // NFTA_BITWISE_LEN
+            writer.nest(4, |writer| writer.put(NFTA_DATA_VALUE, mask)); // NFTA_BITWISE_MASK
+            writer.nest(5, |writer| writer.put(NFTA_DATA_VALUE, xor)); // NFTA_BITWISE_XOR
+        }
+        Expression::Equal { register, value } => write_comparison(writer, 0, *register, value),
+        Expression::NotEqual { register, value } => write_comparison(writer, 1, *register, value),
+        Expression::Reject(with) => write_reject(writer, family, *with),
+        Expression::Masquerade => writer.put_be32(1, NAT_RANDOM_PORT), // NFTA_MASQ_FLAGS
+        Expression::Nat { kind, address, port } => {
+            writer.put_be32(1, u32::from(*kind == NatKind::Destination)); // NFTA_NAT_TYPE
+            writer.put_be32(2, u32::from(family.number())); // NFTA_NAT_FAMILY
+            writer.put_be32(3, address.number()); // NFTA_NAT_REG_ADDR_MIN
+            if let Some(port) = port {
+                writer.put_be32(5, port.number()); // NFTA_NAT_REG_PROTO_MIN
+            }
+        }
+        Expression::Dynamic { operation, set, key, data, timeout } => {
+            let operation = match operation {
+                DynamicOperation::Update => 1,
+                DynamicOperation::Delete => 2,
+            };
+            writer.put_text(1, set); // NFTA_DYNSET_SET_NAME
+            writer.put_be32(3, operation); // NFTA_DYNSET_OP
+            writer.put_be32(4, key.number()); // NFTA_DYNSET_SREG_KEY
+            if let Some(data) = data {
+                writer.put_be32(5, data.number()); // NFTA_DYNSET_SREG_DATA
+            }
+            if let Some(timeout) = timeout {
+                writer.put_be64(6, milliseconds(*timeout)); // NFTA_DYNSET_TIMEOUT
+            }
+        }
+        lookup if kernel_name(lookup) == LOOKUP => write_lookup(writer, lookup, set_number),
+        load => write_load(writer, load),
+    }
+}
+
+/// Expressions that put something into a register.
+fn write_load(writer: &mut MessageWriter, expression: &Expression) {
+    match expression {
+        Expression::Meta { key, into } => {
+            writer.put_be32(1, into.number()); // NFTA_META_DREG
+            writer.put_be32(2, key.number()); // NFTA_META_KEY
         }
         Expression::Payload { base, offset, bytes, into } => {
             let base = match base {
@@ -393,50 +441,11 @@ fn write_expression_data(
             writer.put_be32(3, 1); // NFTA_NG_TYPE: random
             writer.put_be32(4, 0); // NFTA_NG_OFFSET
         }
-        Expression::Bitwise { register, mask, xor } => {
-            writer.put_be32(1, register.number()); // NFTA_BITWISE_SREG
-            writer.put_be32(2, register.number()); // NFTA_BITWISE_DREG
-            writer.put_be32(3, length(mask.len())); // NFTA_BITWISE_LEN
-            writer.nest(4, |writer| writer.put(NFTA_DATA_VALUE, mask)); // NFTA_BITWISE_MASK
-            writer.nest(5, |writer| writer.put(NFTA_DATA_VALUE, xor)); // NFTA_BITWISE_XOR
-        }
         Expression::Constant { value, into } => {
             writer.put_be32(1, into.number()); // NFTA_IMMEDIATE_DREG
             writer.nest(2, |writer| writer.put(NFTA_DATA_VALUE, value)); // NFTA_IMMEDIATE_DATA
         }
-        Expression::Verdict(verdict) => {
-            writer.put_be32(1, NFT_REG_VERDICT); // NFTA_IMMEDIATE_DREG
-            writer.nest(2, |writer| write_verdict(writer, verdict)); // NFTA_IMMEDIATE_DATA
-        }
-        Expression::Equal { register, value } => write_comparison(writer, 0, *register, value),
-        Expression::NotEqual { register, value } => write_comparison(writer, 1, *register, value),
-        Expression::Counter => {}
-        Expression::Reject(with) => write_reject(writer, family, *with),
-        Expression::Masquerade => writer.put_be32(1, NAT_RANDOM_PORT), // NFTA_MASQ_FLAGS
-        Expression::Nat { kind, address, port } => {
-            writer.put_be32(1, u32::from(*kind == NatKind::Destination)); // NFTA_NAT_TYPE
-            writer.put_be32(2, u32::from(family.number())); // NFTA_NAT_FAMILY
-            writer.put_be32(3, address.number()); // NFTA_NAT_REG_ADDR_MIN
-            if let Some(port) = port {
-                writer.put_be32(5, port.number()); // NFTA_NAT_REG_PROTO_MIN
-            }
-        }
-        Expression::Dynamic { operation, set, key, data, timeout } => {
-            let operation = match operation {
-                DynamicOperation::Update => 1,
-                DynamicOperation::Delete => 2,
-            };
-            writer.put_text(1, set); // NFTA_DYNSET_SET_NAME
-            writer.put_be32(3, operation); // NFTA_DYNSET_OP
-            writer.put_be32(4, key.number()); // NFTA_DYNSET_SREG_KEY
-            if let Some(data) = data {
-                writer.put_be32(5, data.number()); // NFTA_DYNSET_SREG_DATA
-            }
-            if let Some(timeout) = timeout {
-                writer.put_be64(6, milliseconds(*timeout)); // NFTA_DYNSET_TIMEOUT
-            }
-        }
-        lookup => write_lookup(writer, lookup, set_number),
+        _ => {}
     }
 }
 

@@ -446,7 +446,7 @@ mod tests {
             ranges(&networks(text))
                 .into_iter()
                 .map(|(first, behind)| {
-                    format!("{first}-{}", behind.map_or("end".into(), |b| b.to_string()))
+                    format!("{first}-{}", behind.map_or_else(|| "end".into(), |b| b.to_string()))
                 })
                 .collect()
         };

@@ -47,7 +47,7 @@ impl Layout {
         let first = |networks: &[IpNet]| networks.iter().find(of_family).map(IpNet::trunc);
         let family = if is_ipv4 { Family::Ipv4 } else { Family::Ipv6 };
         Self {
-            table: TableId::new(family, "keelson-proxy"),
+            table: super::table(family),
             is_ipv4,
             cluster_cidr: first(&config.cluster_cidrs),
             service_cidr: first(&config.service_cidrs),
