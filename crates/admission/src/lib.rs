@@ -6,7 +6,7 @@
 
 pub mod plugins;
 mod pods;
-//QUOTA
+pub mod quota;
 #[cfg(test)]
 mod testing;
 mod tree;

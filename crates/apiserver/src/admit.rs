@@ -1,14 +1,20 @@
 //! Admission as the write pipeline sees it: the pure plugins first, then whoever must be asked.
 
-use std::sync::Arc;
+mod escalation;
+mod quota;
 
-use admission::{Lookup, PLUGINS, Request, User};
+use std::sync::Arc;
+use std::time::Duration;
+
+use admission::{Lookup, Operation, PLUGINS, Request, User};
 use api::object::Object;
 use api::status::Status;
 use authz::Attributes;
 
 use crate::call::Call;
 use crate::server::Server;
+
+pub(crate) use quota::QuotaLocks;
 
 impl Lookup for Server {
     fn get(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Arc<Object>> {
@@ -45,15 +51,23 @@ impl Lookup for Server {
     }
 }
 
+/// How long a new pod waits for its account, which a controller makes in a new namespace.
+const ACCOUNT_WAIT_MAX: Duration = Duration::from_secs(2);
+/// The account of pods that name none.
+const DEFAULT_ACCOUNT: &str = "default";
+
 impl Server {
     pub(crate) async fn admit_mutating(
         &self,
         call: &Call,
         request: &mut Request<'_>,
     ) -> Result<(), Status> {
+        request.random = self.random_number();
+        self.await_surroundings(request).await?;
         for plugin in PLUGINS {
             plugin.mutate(request, self)?;
         }
+        self.ask_mutating(call, request).await?;
         self.send_warnings(call, request);
         Ok(())
     }
@@ -66,8 +80,50 @@ impl Server {
         for plugin in PLUGINS {
             plugin.validate(request, self)?;
         }
+        self.refuse_escalation(request)?;
+        self.ask_validating(call, request).await?;
+        self.charge_quotas(call, request).await?;
         self.send_warnings(call, request);
         Ok(())
+    }
+
+    fn random_number(&self) -> u64 {
+        let mut random = self.random.lock();
+        let half = |random: &mut clock::Random| random.below(u32::MAX as usize) as u64;
+        half(&mut random) << 32 | half(&mut random)
+    }
+
+    /// What a new object needs around it may be on its way: a namespace written through another server,
+    /// the account that a controller makes.
+    async fn await_surroundings(&self, request: &Request<'_>) -> Result<(), Status> {
+        let namespace = request.namespace;
+        if request.operation != Operation::Create || namespace.is_empty() {
+            return Ok(());
+        }
+        if self.caches.place("", "namespaces").get("", namespace).is_none() {
+            self.fresh().await?;
+        }
+        let is_pod = request.is("", "pods") && self.caches.place("", "namespaces").get("", namespace).is_some();
+        let account = request.object.pointer("/spec/serviceAccountName").and_then(|name| name.as_str());
+        let account = account.filter(|name| !name.is_empty()).unwrap_or(DEFAULT_ACCOUNT);
+        if is_pod && account == DEFAULT_ACCOUNT {
+            self.await_account(namespace, account).await;
+        }
+        Ok(())
+    }
+
+    async fn await_account(&self, namespace: &str, name: &str) {
+        let accounts = self.caches.place("", "serviceaccounts");
+        let mut changes = accounts.subscribe();
+        let arrives = async {
+            while accounts.get(namespace, name).is_none() {
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        // When it does not come, the plugin says so.
+        let _came = tokio::time::timeout(ACCOUNT_WAIT_MAX, arrives).await;
     }
 
     fn send_warnings(&self, call: &Call, request: &mut Request<'_>) {

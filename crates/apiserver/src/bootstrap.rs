@@ -73,9 +73,7 @@ impl Server {
                 "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}}}))
                 .await;
         }
-        for (plural, body) in crate::bootstrap_policy::objects() {
-            self.ensure_logged(plural, body).await;
-        }
+        self.bootstrap_policy().await;
         for (name, value, description) in [
             ("system-cluster-critical", 2_000_000_000, "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."),
             ("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),

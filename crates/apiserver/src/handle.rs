@@ -227,7 +227,7 @@ pub(crate) async fn read_body(call: &Call, request: Request<HttpBody>) -> Result
 
 /// The authorization question of a request.
 pub(crate) fn attributes<'a>(user: &'a User, info: &'a RequestInfo) -> Attributes<'a> {
-    Attributes {
+    let mut asked = Attributes {
         user: &user.name,
         groups: &user.groups,
         extra: Some(&user.extra),
@@ -239,8 +239,16 @@ pub(crate) fn attributes<'a>(user: &'a User, info: &'a RequestInfo) -> Attribute
         subresource: &info.subresource,
         namespace: &info.namespace,
         name: &info.name,
+        field_selector: &info.field_selector,
         path: &info.path,
+    };
+    // Who selects one object by name asks for that one.
+    if asked.name.is_empty()
+        && let Some(name) = asked.selected("metadata.name")
+    {
+        asked.name = name;
     }
+    asked
 }
 
 /// 403 in upstream's words.

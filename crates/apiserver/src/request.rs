@@ -29,6 +29,8 @@ pub struct RequestInfo {
     pub rest: String,
     /// The whole path.
     pub path: String,
+    /// `fieldSelector` of the query, may be empty.
+    pub field_selector: String,
 }
 
 /// Subresources whose path goes on.
@@ -63,6 +65,7 @@ impl RequestInfo {
         }
         info.take_segments(&rest, path);
         info.take_verb(method, query, old_watch);
+        query.text("fieldSelector").clone_into(&mut info.field_selector);
         info
     }
 

@@ -54,6 +54,7 @@ pub struct Server {
     pub(crate) allocators: Allocators,
     pub(crate) authenticators: Authenticators,
     pub(crate) policy: Policy,
+    pub(crate) quota_locks: crate::admit::QuotaLocks,
     pub(crate) documents: Documents,
 }
 
@@ -91,6 +92,7 @@ impl Server {
             allocators,
             authenticators,
             policy,
+            quota_locks: crate::admit::QuotaLocks::default(),
             documents: Documents::default(),
         });
         server.bootstrap().await;

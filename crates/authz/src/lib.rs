@@ -1,5 +1,7 @@
 //! Authorization: may this user do this? Decided from memory, without I/O.
 
+pub mod index;
+pub mod node;
 pub mod rbac;
 
 use std::collections::BTreeMap;
@@ -29,8 +31,21 @@ pub struct Attributes<'a> {
     pub namespace: &'a str,
     /// Object name, may be empty.
     pub name: &'a str,
+    /// The field selector of a list, watch or deletion of many, may be empty.
+    pub field_selector: &'a str,
     /// Path of a request that is not for a resource.
     pub path: &'a str,
+}
+
+impl<'a> Attributes<'a> {
+    /// The one value that the field selector asks for in a field.
+    pub fn selected(&self, field: &str) -> Option<&'a str> {
+        let mut terms = self.field_selector.split(',').filter_map(|term| {
+            let (have, value) = term.split_once('=')?;
+            (have == field).then(|| value.trim_start_matches('='))
+        });
+        terms.next()
+    }
 }
 
 /// An authorizer's answer.
