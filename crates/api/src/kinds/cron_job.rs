@@ -185,7 +185,7 @@ impl Strategy for CronJob {
             ));
         }
         let template = At::root(new).get2("spec", "jobTemplate").get2("spec", "template");
-        pod_spec::template::warnings(&template.get("spec"), &mut warnings);
+        pod_spec::warnings::of_spec(&template.get("spec"), &mut warnings);
         if tree::text(new, "/spec/schedule").contains("TZ") {
             warnings
                 .push("cannot use TZ or CRON_TZ in spec.schedule, use timeZone instead".to_owned());

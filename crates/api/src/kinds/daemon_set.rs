@@ -157,6 +157,13 @@ impl Strategy for DaemonSet {
         faults.0
     }
 
+    fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let template = At::root(new).get2("spec", "template");
+        pod_spec::warnings::of_spec(&template.get("spec"), &mut warnings);
+        warnings
+    }
+
     fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<Error> {
         let status = At::root(new).get("status");
         let mut faults = Faults::default();

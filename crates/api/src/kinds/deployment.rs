@@ -99,7 +99,7 @@ impl Strategy for Deployment {
     fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
         let mut warnings = Vec::new();
         let template = At::root(new).get2("spec", "template");
-        pod_spec::template::warnings(&template.get("spec"), &mut warnings);
+        pod_spec::warnings::of_spec(&template.get("spec"), &mut warnings);
         warnings
     }
 }

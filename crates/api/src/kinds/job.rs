@@ -179,7 +179,7 @@ impl Strategy for Job {
                 "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: [{fault}]"
             ));
         }
-        pod_spec::template::warnings(
+        pod_spec::warnings::of_spec(
             &At::root(new).get2("spec", "template").get("spec"),
             &mut warnings,
         );

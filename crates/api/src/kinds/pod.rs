@@ -148,7 +148,7 @@ impl Strategy for Pod {
             ));
         }
         let at = check::At::root(new);
-        pod_spec::template::warnings(&at.get("spec"), &mut warnings);
+        pod_spec::warnings::of_spec(&at.get("spec"), &mut warnings);
         warnings
     }
 

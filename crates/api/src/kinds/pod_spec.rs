@@ -14,6 +14,7 @@ pub(super) mod template;
 pub(super) mod validate;
 pub(super) mod volume_sources;
 pub(super) mod volumes;
+pub(super) mod warnings;
 
 use serde_json::Value;
 

@@ -1,7 +1,5 @@
 //! Environment variables, and references to the pod's own fields and resources.
 
-use std::collections::BTreeSet;
-
 use super::super::amounts;
 use super::super::check::{At, Faults};
 use crate::name;
@@ -198,20 +196,6 @@ pub(super) fn sources(at: &At<'_>, faults: &mut Faults) {
             0 => faults.invalid_as(at, "", "must specify one of: `configMapRef` or `secretRef`"),
             1 => {}
             _ => faults.invalid_as(at, "", "may not have more than one field specified at a time"),
-        }
-    }
-}
-
-/// Warnings for variables that are there twice.
-pub(super) fn duplicate_warnings(at: &At<'_>, warnings: &mut Vec<String>) {
-    let mut seen = BTreeSet::new();
-    for variable in at.items() {
-        let own_name = variable.get("name").text();
-        if !own_name.is_empty() && !seen.insert(own_name) {
-            warnings.push(format!(
-                "{}: hides previous definition of \"{own_name}\", which may be dropped when using apply",
-                variable.path
-            ));
         }
     }
 }

@@ -42,6 +42,8 @@ impl Context<'_> {
 }
 
 const SECONDS_RANGE: &str = "must be between 1 and 2147483647, inclusive";
+/// Longest host name that the kernel takes.
+const HOST_NAME_MAX: usize = 64;
 const NAMESERVERS_MAX: usize = 3;
 const SEARCHES_MAX: usize = 32;
 const SEARCH_BYTES_MAX: usize = 2048;
@@ -99,6 +101,13 @@ fn names(at: &At<'_>, faults: &mut Faults) {
     let deadline = at.get("activeDeadlineSeconds");
     if deadline.int().is_some_and(|seconds| !(1..=i64::from(i32::MAX)).contains(&seconds)) {
         faults.invalid(&deadline, SECONDS_RANGE);
+    }
+    let host = at.get("hostnameOverride");
+    if !host.is_zero() {
+        faults.rule(&host, name::subdomain);
+        if host.text().len() > HOST_NAME_MAX {
+            faults.too_long(&host, HOST_NAME_MAX);
+        }
     }
     for field in ["hostname", "subdomain"] {
         if !at.get(field).is_zero() {
