@@ -11,6 +11,7 @@ mod endpoint_slice;
 mod endpoints;
 mod expectations;
 mod garbage_collector;
+mod job;
 mod kinds;
 mod limits;
 mod namespace;
@@ -21,6 +22,7 @@ mod replica_set;
 mod replication_controller;
 mod root_ca;
 mod service_account;
+mod ttl_after_finished;
 
 use client::Client;
 use clock::Clock;
@@ -55,6 +57,7 @@ const ALL: &[fn(&Context)] = &[
     endpoint_slice::start,
     endpoints::start,
     garbage_collector::start,
+    job::start,
     namespace::start,
     node_ipam::start,
     node_lifecycle::start,
@@ -62,6 +65,7 @@ const ALL: &[fn(&Context)] = &[
     replication_controller::start,
     root_ca::start,
     service_account::start,
+    ttl_after_finished::start,
 ];
 
 /// Starts every controller; they run until the context's scope ends.

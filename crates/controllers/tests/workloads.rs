@@ -7,3 +7,5 @@
 mod cluster;
 #[path = "workloads/deployments.rs"]
 mod deployments;
+#[path = "workloads/jobs.rs"]
+mod jobs;

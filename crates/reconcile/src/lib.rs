@@ -4,14 +4,18 @@
 //! argument. The loops that act are in the crate `controllers`.
 
 pub mod claim;
+pub mod daemon_set;
 pub mod deployment;
 pub mod endpoints;
 pub mod job;
 pub mod labels;
 pub mod namespace;
+pub mod node_fit;
 pub mod node_ipam;
 pub mod node_lifecycle;
 pub mod ownership;
 pub mod pods;
 pub mod replica_set;
+pub mod revision;
 pub mod template;
+pub mod ttl_after_finished;
