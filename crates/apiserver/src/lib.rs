@@ -39,6 +39,7 @@ pub mod tokens;
 mod user_agent;
 mod virtual_kinds;
 mod watch;
+mod webhook;
 mod websocket;
 pub mod write;
 

@@ -200,7 +200,9 @@ impl Server {
         match part {
             Part::Main => resource.strategy.prepare_for_update(&mut new, old),
             Part::Status => resource.strategy.prepare_for_status_update(&mut new, old),
-            Part::Internal => {}
+            Part::Internal => {
+                resource.strategy.prepare_for_subresource_update(call.subresource(), &mut new, old);
+            }
         }
         self.settle_form(resource, &mut new);
         if resource.has_generation && metadata::spec_differs(&new, old) {
@@ -210,7 +212,10 @@ impl Server {
         match part {
             Part::Main => errors.extend(resource.strategy.validate_update(&new, old)),
             Part::Status => errors.extend(resource.strategy.validate_status_update(&new, old)),
-            Part::Internal => {}
+            Part::Internal => {
+                let strategy = &resource.strategy;
+                errors.extend(strategy.validate_subresource_update(call.subresource(), &new, old));
+            }
         }
         refuse_invalid(resource, &new, &errors)?;
         if part == Part::Main {
