@@ -1,7 +1,7 @@
 //! What the tests need from outside: upstream's kubectl, Debian's registry and its static busybox.
 //!
-//! Everything goes below `target/tools`, so that the machine stays as it was; only `ip`, which a test cannot do
-//! without, is installed when the machine has none.
+//! Everything goes below `target/tools`, so that the machine stays as it was; only `ip` and `curl`, which tests cannot
+//! do without, are installed when the machine has none.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -31,6 +31,7 @@ impl Tools {
         std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
         require("nsenter", "util-linux")?;
         require("ip", "iproute2")?;
+        require("curl", "curl")?;
         let tools = Self {
             kubectl: kubectl(&folder)?,
             registry: from_debian(&folder, "docker-registry", "usr/bin/docker-registry")?,

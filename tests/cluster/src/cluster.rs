@@ -64,6 +64,22 @@ impl Cluster {
         }
     }
 
+    /// Starts with the defaults and with both test images: [`crate::busybox::IMAGE`] and [`crate::pods::SELF`].
+    ///
+    /// # Panics
+    /// It does not start: a test cannot go on.
+    #[track_caller]
+    pub fn with_images() -> Self {
+        let cluster = Self::new();
+        let built = crate::busybox::archive(cluster.folder(), &[crate::busybox::IMAGE])
+            .and_then(|archive| cluster.image(&["import", &archive.to_string_lossy()]))
+            .and_then(|_| cluster.image(&["build-self", crate::pods::SELF]));
+        if let Err(error) = built {
+            panic!("import the images: {error:#}");
+        }
+        cluster
+    }
+
     /// Starts the server again (after [`Cluster::stop_server`] or [`Cluster::kill_server`]).
     ///
     /// # Errors
@@ -152,6 +168,21 @@ impl Cluster {
         Kubectl::new(self.kubeconfig(), self.network.path())
     }
 
+    /// A page, asked for in the node's network.
+    ///
+    /// # Errors
+    /// What curl says.
+    pub fn fetch(&self, address: &str) -> Result<String> {
+        output(self.network.command("curl").args([
+            "--silent",
+            "--show-error",
+            "--fail",
+            "--max-time",
+            "5",
+            address,
+        ]))
+    }
+
     /// The process of the server, while it runs.
     pub fn server_pid(&self) -> Option<u32> {
         self.server.as_ref().map(Child::id)
@@ -224,6 +255,18 @@ fn binary() -> Result<PathBuf> {
 
 fn pid(child: &Child) -> Pid {
     Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX))
+}
+
+/// The command lines of processes that name a folder, but not our own.
+pub fn processes_naming(folder: &str) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let lines = entries.flatten().filter_map(|entry| {
+        let pid: u32 = entry.file_name().to_string_lossy().parse().ok()?;
+        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        (pid != std::process::id() && line.contains(folder)).then_some(line)
+    });
+    lines.collect()
 }
 
 /// The last lines of a text.

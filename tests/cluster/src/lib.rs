@@ -8,6 +8,7 @@ pub mod busybox;
 pub mod cluster;
 pub mod kubectl;
 pub mod network;
+pub mod pods;
 pub mod registry;
 pub mod wait;
 

@@ -40,6 +40,11 @@ impl Registry {
         Ok(registry)
     }
 
+    /// Host and port on the node's loopback, which needs no TLS.
+    pub fn local_address(&self) -> String {
+        self.address.replace(self.address.split(':').next().unwrap_or_default(), "localhost")
+    }
+
     /// Host and port, as image names have them.
     pub fn address(&self) -> &str {
         &self.address
