@@ -23,6 +23,7 @@ mod references;
 pub mod server;
 mod shared;
 mod status_writer;
+mod sweep;
 mod tokens;
 mod volumes;
 mod worker;

@@ -54,6 +54,8 @@ pub(crate) struct Signals {
 pub(crate) struct Registry {
     workers: Mutex<HashMap<String, Arc<Signals>>>,
     shared: OnceLock<std::sync::Weak<Shared>>,
+    /// Whether what an earlier kubelet left behind was looked for.
+    swept: AtomicBool,
 }
 
 impl Registry {
@@ -197,6 +199,9 @@ pub(crate) async fn follow_runtime(shared: Arc<Shared>) {
     if let Err(error) = adopt(&shared).await {
         tracing::warn!(%error, "cannot list what the runtime has");
         return;
+    }
+    if !shared.registry.swept.swap(true, Ordering::Relaxed) {
+        shared.scope.spawn_until_cancelled("sweep", crate::sweep::run(Arc::clone(&shared)));
     }
     shared.registry.wake_all();
     while let Some(event) = events.next().await {

@@ -412,3 +412,29 @@ async fn a_resize_beyond_the_node_waits() {
     bench.until("settled", |pod| pending(pod).is_empty()).await;
     assert_eq!(bench.runtime.log().iter().filter(|it| *it == "resize a").count(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_dead_kubelet_left_behind_is_removed() {
+    let bench = Bench::start().await;
+    bench.pod(one(json!({})));
+    bench.until("ready", is_ready).await;
+    let root = bench.directory.path().to_owned();
+    let left =
+        [root.join("kubelet/pods/uid-old/volumes/x"), root.join("log/pods/ns_old_uid-old/a")];
+    for path in &left {
+        std::fs::create_dir_all(path).unwrap();
+    }
+    std::os::unix::fs::symlink("/no/such/log", root.join("log/containers/dead.log")).unwrap();
+    let bench = bench.restart().await;
+    bench.named_pod("q", one(json!({})));
+    bench.until_of("q", "ready", is_ready).await;
+    // The removal is blocking work beside the paused clock.
+    for _ in 0..1000 {
+        if left.iter().all(|path| !path.exists()) {
+            break;
+        }
+        tokio::task::spawn_blocking(std::thread::yield_now).await.unwrap();
+    }
+    assert!(left.iter().all(|path| !path.exists()));
+    assert!(root.join("kubelet/pods/uid-p").exists() && root.join("log/pods/ns_p_uid-p").exists());
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use client::EventKind;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, DownwardAPIVolumeFile, Pod};
 use podlife::actions::{PodActions, compute_pod_actions};
 use podlife::admit::{NodeState, admit};
 use podlife::container::{SandboxParts, sandbox_config};
@@ -329,13 +329,18 @@ impl Worker {
 
     /// Volumes that show the pod's address are written again once it has one.
     async fn refresh_downward(&mut self, referenced: &Referenced) {
+        let shows_address = |items: &Option<Vec<DownwardAPIVolumeFile>>| {
+            items
+                .iter()
+                .flatten()
+                .filter_map(|item| item.field_ref.as_ref())
+                .any(|field| field.field_path.starts_with("status.podIP"))
+        };
         let shows_itself = pod::spec(&self.pod).volumes.iter().flatten().any(|volume| {
-            volume.downward_api.is_some()
-                || volume
-                    .projected
-                    .iter()
-                    .flat_map(|it| it.sources.iter().flatten())
-                    .any(|it| it.downward_api.is_some())
+            let sources = volume.projected.iter().flat_map(|it| it.sources.iter().flatten());
+            let mut projected = sources.filter_map(|it| it.downward_api.as_ref());
+            volume.downward_api.as_ref().is_some_and(|it| shows_address(&it.items))
+                || projected.any(|it| shows_address(&it.items))
         });
         if shows_itself && self.set_up_volumes(referenced).await.is_err() {
             self.signals.wake.notify_one();
