@@ -73,7 +73,7 @@ pub fn path_segment(text: &str) -> Result<(), String> {
     }
     for bad in ["/", "%"] {
         if text.contains(bad) {
-            return Err(format!("may not contain '{bad}'"));
+            return Err("may not contain '{bad}'".to_owned());
         }
     }
     Ok(())

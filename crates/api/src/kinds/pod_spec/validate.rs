@@ -305,146 +305,149 @@ mod tests {
         show(&faults.0)
     }
 
+    /// A place in a good spec, what is put there (as JSON), and the faults of it.
+    const CASES: &[(&str, &str, &str)] = &[
+        ("/hostname", r#""a""#, ""),
+        ("/containers", r#"[]"#, "containers: Required value"),
+        (
+            "/containers/0/name",
+            r#""A""#,
+            "containers[0].name: Invalid value: \"A\": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')",
+        ),
+        ("/containers/0/image", r#""""#, "containers[0].image: Required value"),
+        (
+            "/containers/0/image",
+            r#"" i""#,
+            "containers[0].image: Invalid value: \" i\": must not have leading or trailing whitespace",
+        ),
+        (
+            "/containers/0/imagePullPolicy",
+            r#""Maybe""#,
+            "containers[0].imagePullPolicy: Unsupported value: \"Maybe\": supported values: \"Always\", \"IfNotPresent\", \"Never\"",
+        ),
+        (
+            "/containers/0/ports/0/containerPort",
+            r#"0"#,
+            "containers[0].ports[0].containerPort: Required value",
+        ),
+        (
+            "/containers/0/ports/0/containerPort",
+            r#"70000"#,
+            "containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive",
+        ),
+        (
+            "/containers/0/ports/0/name",
+            r#""80""#,
+            "containers[0].ports[0].name: Invalid value: \"80\": must contain at least one letter (a-z)",
+        ),
+        (
+            "/containers/0/env/0/name",
+            r#""A=B""#,
+            "containers[0].env[0].name: Invalid value: \"A=B\": a valid environment variable name must consist only of printable ASCII characters other than '='",
+        ),
+        (
+            "/containers/0/env/0",
+            r#"{"name": "A", "valueFrom": {}}"#,
+            "containers[0].env[0].valueFrom: Invalid value: \"\": must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`",
+        ),
+        (
+            "/containers/0/env/0",
+            r#"{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "spec.x"}}}"#,
+            "containers[0].env[0].valueFrom.fieldRef.fieldPath: Invalid value: \"spec.x\": error converting fieldPath: field label not supported: spec.x",
+        ),
+        (
+            "/containers/0/volumeMounts/0/name",
+            r#""w""#,
+            "containers[0].volumeMounts[0].name: Not found: \"w\"",
+        ),
+        (
+            "/containers/0/volumeMounts/0/mountPath",
+            r#""""#,
+            "containers[0].volumeMounts[0].mountPath: Required value",
+        ),
+        (
+            "/containers/0/resources",
+            r#"{"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}"#,
+            "containers[0].resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1",
+        ),
+        (
+            "/containers/0/resources",
+            r#"{"limits": {"cpu": "-1"}}"#,
+            "containers[0].resources.limits[cpu]: Invalid value: \"-1\": must be greater than or equal to 0\ncontainers[0].resources.requests[cpu]: Invalid value: \"-1\": must be greater than or equal to 0",
+        ),
+        (
+            "/containers/0/resources",
+            r#"{"requests": {"foo": "1"}}"#,
+            "containers[0].resources.requests[foo]: Invalid value: \"foo\": must be a standard resource type or fully qualified\ncontainers[0].resources.requests[foo]: Invalid value: \"foo\": must be a standard resource for containers",
+        ),
+        (
+            "/containers/0/livenessProbe",
+            r#"{}"#,
+            "containers[0].livenessProbe: Required value: must specify a handler type",
+        ),
+        (
+            "/containers/0/livenessProbe",
+            r#"{"tcpSocket": {"port": 1}, "successThreshold": 2}"#,
+            "containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1",
+        ),
+        (
+            "/containers/0/livenessProbe",
+            r#"{"exec": {"command": ["a"]}, "httpGet": {"port": 1}}"#,
+            "containers[0].livenessProbe.httpGet: Forbidden: may not specify more than 1 handler type",
+        ),
+        (
+            "/containers/0/securityContext",
+            r#"{"runAsUser": -1}"#,
+            "containers[0].securityContext.runAsUser: Invalid value: -1: must be between 0 and 2147483647, inclusive",
+        ),
+        (
+            "/restartPolicy",
+            r#""Sometimes""#,
+            "restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Never\", \"OnFailure\"",
+        ),
+        (
+            "/dnsPolicy",
+            r#""None""#,
+            "dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None",
+        ),
+        (
+            "/activeDeadlineSeconds",
+            r#"0"#,
+            "activeDeadlineSeconds: Invalid value: 0: must be between 1 and 2147483647, inclusive",
+        ),
+        (
+            "/volumes/0",
+            r#"{"name": "v", "emptyDir": {}, "hostPath": {"path": "/"}}"#,
+            "volumes[0].hostPath: Forbidden: may not specify more than 1 volume type\ncontainers[0].volumeMounts[0].name: Not found: \"v\"",
+        ),
+        (
+            "/volumes/0",
+            r#"{"name": "v", "hostPath": {"path": "/a/../b"}}"#,
+            "volumes[0].hostPath.path: Invalid value: \"/a/../b\": must not contain '..'\ncontainers[0].volumeMounts[0].name: Not found: \"v\"",
+        ),
+        (
+            "/tolerations",
+            r#"[{"operator": "Equal"}]"#,
+            "tolerations[0].operator: Invalid value: \"Equal\": operator must be Exists when `key` is empty, which means \"match all values and all keys\"",
+        ),
+        (
+            "/initContainers",
+            r#"[{"name": "a", "image": "i"}]"#,
+            "initContainers[0].name: Duplicate value: \"a\"",
+        ),
+        (
+            "/topologySpreadConstraints",
+            r#"[{"maxSkew": 0, "topologyKey": "z", "whenUnsatisfiable": "X"}]"#,
+            "topologySpreadConstraints[0].maxSkew: Invalid value: 0: must be greater than zero\ntopologySpreadConstraints[0].whenUnsatisfiable: Unsupported value: \"X\": supported values: \"DoNotSchedule\", \"ScheduleAnyway\"",
+        ),
+        ("/hostUsers", r#"false"#, ""),
+    ];
+
     #[test]
     fn faults_read_as_upstreams() {
-        let cases = [
-            ("/hostname", json!("a"), ""),
-            ("/containers", json!([]), "containers: Required value"),
-            (
-                "/containers/0/name",
-                json!("A"),
-                "containers[0].name: Invalid value: \"A\": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')",
-            ),
-            ("/containers/0/image", json!(""), "containers[0].image: Required value"),
-            (
-                "/containers/0/image",
-                json!(" i"),
-                "containers[0].image: Invalid value: \" i\": must not have leading or trailing whitespace",
-            ),
-            (
-                "/containers/0/imagePullPolicy",
-                json!("Maybe"),
-                "containers[0].imagePullPolicy: Unsupported value: \"Maybe\": supported values: \"Always\", \"IfNotPresent\", \"Never\"",
-            ),
-            (
-                "/containers/0/ports/0/containerPort",
-                json!(0),
-                "containers[0].ports[0].containerPort: Required value",
-            ),
-            (
-                "/containers/0/ports/0/containerPort",
-                json!(70000),
-                "containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive",
-            ),
-            (
-                "/containers/0/ports/0/name",
-                json!("80"),
-                "containers[0].ports[0].name: Invalid value: \"80\": must contain at least one letter (a-z)",
-            ),
-            (
-                "/containers/0/env/0/name",
-                json!("A=B"),
-                "containers[0].env[0].name: Invalid value: \"A=B\": a valid environment variable name must consist only of printable ASCII characters other than '='",
-            ),
-            (
-                "/containers/0/env/0",
-                json!({"name": "A", "valueFrom": {}}),
-                "containers[0].env[0].valueFrom: Invalid value: \"\": must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`",
-            ),
-            (
-                "/containers/0/env/0",
-                json!({"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "spec.x"}}}),
-                "containers[0].env[0].valueFrom.fieldRef.fieldPath: Invalid value: \"spec.x\": error converting fieldPath: field label not supported: spec.x",
-            ),
-            (
-                "/containers/0/volumeMounts/0/name",
-                json!("w"),
-                "containers[0].volumeMounts[0].name: Not found: \"w\"",
-            ),
-            (
-                "/containers/0/volumeMounts/0/mountPath",
-                json!(""),
-                "containers[0].volumeMounts[0].mountPath: Required value",
-            ),
-            (
-                "/containers/0/resources",
-                json!({"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}),
-                "containers[0].resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1",
-            ),
-            (
-                "/containers/0/resources",
-                json!({"limits": {"cpu": "-1"}}),
-                "containers[0].resources.limits[cpu]: Invalid value: \"-1\": must be greater than or equal to 0\ncontainers[0].resources.requests[cpu]: Invalid value: \"-1\": must be greater than or equal to 0",
-            ),
-            (
-                "/containers/0/resources",
-                json!({"requests": {"foo": "1"}}),
-                "containers[0].resources.requests[foo]: Invalid value: \"foo\": must be a standard resource type or fully qualified\ncontainers[0].resources.requests[foo]: Invalid value: \"foo\": must be a standard resource for containers",
-            ),
-            (
-                "/containers/0/livenessProbe",
-                json!({}),
-                "containers[0].livenessProbe: Required value: must specify a handler type",
-            ),
-            (
-                "/containers/0/livenessProbe",
-                json!({"tcpSocket": {"port": 1}, "successThreshold": 2}),
-                "containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1",
-            ),
-            (
-                "/containers/0/livenessProbe",
-                json!({"exec": {"command": ["a"]}, "httpGet": {"port": 1}}),
-                "containers[0].livenessProbe.httpGet: Forbidden: may not specify more than 1 handler type",
-            ),
-            (
-                "/containers/0/securityContext",
-                json!({"runAsUser": -1}),
-                "containers[0].securityContext.runAsUser: Invalid value: -1: must be between 0 and 2147483647, inclusive",
-            ),
-            (
-                "/restartPolicy",
-                json!("Sometimes"),
-                "restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Never\", \"OnFailure\"",
-            ),
-            (
-                "/dnsPolicy",
-                json!("None"),
-                "dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None",
-            ),
-            (
-                "/activeDeadlineSeconds",
-                json!(0),
-                "activeDeadlineSeconds: Invalid value: 0: must be between 1 and 2147483647, inclusive",
-            ),
-            (
-                "/volumes/0",
-                json!({"name": "v", "emptyDir": {}, "hostPath": {"path": "/"}}),
-                "volumes[0].hostPath: Forbidden: may not specify more than 1 volume type\ncontainers[0].volumeMounts[0].name: Not found: \"v\"",
-            ),
-            (
-                "/volumes/0",
-                json!({"name": "v", "hostPath": {"path": "/a/../b"}}),
-                "volumes[0].hostPath.path: Invalid value: \"/a/../b\": must not contain '..'\ncontainers[0].volumeMounts[0].name: Not found: \"v\"",
-            ),
-            (
-                "/tolerations",
-                json!([{"operator": "Equal"}]),
-                "tolerations[0].operator: Invalid value: \"Equal\": operator must be Exists when `key` is empty, which means \"match all values and all keys\"",
-            ),
-            (
-                "/initContainers",
-                json!([{"name": "a", "image": "i"}]),
-                "initContainers[0].name: Duplicate value: \"a\"",
-            ),
-            (
-                "/topologySpreadConstraints",
-                json!([{"maxSkew": 0, "topologyKey": "z", "whenUnsatisfiable": "X"}]),
-                "topologySpreadConstraints[0].maxSkew: Invalid value: 0: must be greater than zero\ntopologySpreadConstraints[0].whenUnsatisfiable: Unsupported value: \"X\": supported values: \"DoNotSchedule\", \"ScheduleAnyway\"",
-            ),
-            ("/hostUsers", json!(false), ""),
-        ];
-        for (pointer, value, text) in cases {
-            assert_eq!(faults_with(pointer, value), text, "{pointer}");
+        for (pointer, value, text) in CASES {
+            let value = serde_json::from_str(value).unwrap();
+            assert_eq!(faults_with(pointer, value), *text, "{pointer}");
         }
     }
 }
