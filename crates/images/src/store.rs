@@ -14,7 +14,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -71,6 +71,9 @@ impl Store {
             let path = root.join(name);
             fs::create_dir_all(&path).map_err(Error::io("create", path))?;
         }
+        // Layers hold setuid programs, which are not for the users of the host.
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o700))
+            .map_err(Error::io("close", &root))?;
         let store = Self { inner: Arc::new(Inner { root, cache: Mutex::new(None) }) };
         ingest::remove_stale(&store)?;
         Ok(store)

@@ -136,4 +136,32 @@ mod tests {
         assert_eq!(common_directory(&paths(&["/a/b/c", "/x"])), Path::new("/"));
         assert_eq!(common_directory(&paths(&["/a/b"])), Path::new("/a"));
     }
+
+    /// Both calls, whichever this kernel would be asked first.
+    #[test]
+    fn old_and_new_kernels_mount_the_same() {
+        let base = std::env::temp_dir().join(format!("keelson-overlay-{}", std::process::id()));
+        let path = |name: &str| base.join(name);
+        for name in ["layers/a:1", "layers/b,2", "upper", "work", "target"] {
+            std::fs::create_dir_all(path(name)).unwrap();
+        }
+        std::fs::write(path("layers/a:1/file"), "above").unwrap();
+        std::fs::write(path("layers/b,2/file"), "below").unwrap();
+        let lower = [path("layers/a:1"), path("layers/b,2")];
+        let (upper, work, target) = (path("upper"), path("work"), path("target"));
+        let overlay = Overlay { lower: &lower, upper: Some((&upper, &work)) };
+        let check = |name: &str| {
+            let seen = std::fs::read_to_string(target.join("file"));
+            let written = std::fs::write(target.join(name), "");
+            crate::mount::unmount(&target).unwrap();
+            assert_eq!(seen.unwrap(), "above");
+            written.unwrap();
+            assert!(upper.join(name).exists());
+        };
+        mount_old(&overlay, &target).unwrap();
+        check("old");
+        mount(&overlay, &target).unwrap();
+        check("new");
+        std::fs::remove_dir_all(base).unwrap();
+    }
 }

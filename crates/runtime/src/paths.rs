@@ -95,4 +95,9 @@ impl Paths {
             self.oci(),
         ]
     }
+
+    /// Those that only root may enter: root file systems with setuid programs, and sockets.
+    pub(crate) fn private_directories(&self) -> [PathBuf; 4] {
+        [self.data.clone(), self.sockets(), self.run.join("shm"), self.oci()]
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -28,6 +29,10 @@ impl Runtime {
         for directory in self.inner.paths.directories() {
             fs::create_dir_all(&directory)
                 .map_err(|error| Error::internal("create directory", &error))?;
+        }
+        for directory in self.inner.paths.private_directories() {
+            fs::set_permissions(&directory, fs::Permissions::from_mode(0o700))
+                .map_err(|error| Error::internal("close directory", &error))?;
         }
         let mut state = lock(&self.inner.state);
         for id in names(&self.inner.paths.sandboxes())? {

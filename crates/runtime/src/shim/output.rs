@@ -95,10 +95,10 @@ impl Lines {
         }
     }
 
-    /// The stream has ended.
+    /// The stream has ended: a rest without a line break is a partial line, so that readers add none.
     pub(super) fn end(&mut self, mut write: impl FnMut(char, &[u8])) {
         if !self.begun.is_empty() {
-            write('F', &self.begun);
+            write('P', &self.begun);
             self.begun = Vec::new();
         }
     }

@@ -21,6 +21,21 @@ pub struct World {
     name: String,
 }
 
+/// A test that failed leaves nothing behind either.
+impl Drop for World {
+    fn drop(&mut self) {
+        self.scope.cancel();
+        let (data, run) = (self.directory.path().join("data"), self.directory.path().join("run"));
+        let reset = runtime::reset(&data, &run).map_err(|error| error.to_string());
+        let cgroups = linux::cgroup::Cgroups::detect().unwrap();
+        let removed = cgroups.group(&self.name).unwrap().remove();
+        if !std::thread::panicking() {
+            reset.unwrap();
+            removed.unwrap();
+        }
+    }
+}
+
 /// A busybox that needs no library: from Debian's busybox-static, or where `KEELSON_BUSYBOX` says.
 pub fn busybox() -> PathBuf {
     let given = std::env::var_os("KEELSON_BUSYBOX").map(PathBuf::from);
@@ -183,8 +198,6 @@ impl World {
         self.scope.cancel();
         assert!(self.scope.finish(Duration::from_secs(5)).await);
         self.check_nothing_is_left();
-        let cgroups = linux::cgroup::Cgroups::detect().unwrap();
-        cgroups.group(&self.name).unwrap().remove().unwrap();
     }
 
     pub fn check_nothing_is_left(&self) {
