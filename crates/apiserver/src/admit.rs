@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use admission::{Lookup, Operation, PLUGINS, Request, User};
+use api::meta;
 use api::object::Object;
 use api::status::Status;
 use authz::Attributes;
+use serde_json::json;
 
 use crate::call::Call;
 use crate::server::Server;
@@ -67,6 +69,7 @@ impl Server {
         for plugin in PLUGINS {
             plugin.mutate(request, self)?;
         }
+        note_requester(request);
         self.ask_mutating(call, request).await?;
         self.send_warnings(call, request);
         Ok(())
@@ -129,6 +132,29 @@ impl Server {
     fn send_warnings(&self, call: &Call, request: &mut Request<'_>) {
         for warning in request.warnings.drain(..) {
             call.warn(warning);
+        }
+    }
+}
+
+/// A signing request says who made it: never the client's word for it.
+fn note_requester(request: &mut Request<'_>) {
+    const FIELDS: [&str; 4] = ["username", "uid", "groups", "extra"];
+    let ours = request.is("certificates.k8s.io", "certificatesigningrequests");
+    if !ours || !matches!(request.operation, Operation::Create | Operation::Update) {
+        return;
+    }
+    let user = request.user;
+    let known = match request.old.map(|old| &old["spec"]) {
+        Some(spec) => FIELDS.map(|field| spec[field].clone()),
+        None => [json!(user.name), json!(user.uid), json!(user.groups), json!(user.extra)],
+    };
+    let spec = meta::object_mut(meta::child_mut(&mut request.object, "spec"));
+    for (field, value) in FIELDS.into_iter().zip(known) {
+        let empty = value.is_null() || value == "" || value == json!({}) || value == json!([]);
+        if empty {
+            spec.remove(field);
+        } else {
+            spec.insert(field.to_owned(), value);
         }
     }
 }

@@ -41,7 +41,8 @@ struct Snapshot {
 struct Stored<'a>(&'a [Arc<Cache>; 4]);
 
 fn typed<K: DeserializeOwned + Send + Sync + 'static>(object: &Arc<Object>) -> Option<Arc<K>> {
-    object.typed::<K>().ok()
+    let typed = object.typed::<K>();
+    typed.inspect_err(|error| tracing::error!(?object, %error, "a stored object is not readable")).ok()
 }
 
 impl Roles for Stored<'_> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use admission::User;
 use api::meta;
 use api::status::Status;
-use authz::Attributes;
+use authz::{Attributes, Decision};
 use serde_json::{Value, json};
 
 use crate::body;
@@ -163,11 +163,15 @@ fn access_review(server: &Server, review: &Value, user: &User) -> Result<Value, 
             return Err(Status::invalid("authorization.k8s.io", "SubjectAccessReview", "", &[error]));
         }
     }
-    Ok(match server.authorize(&asked) {
-        Ok(()) => json!({"allowed": true}),
-        Err(reason) if reason.is_empty() => json!({"allowed": false}),
-        Err(reason) => json!({"allowed": false, "reason": reason}),
-    })
+    let (mut status, reason) = match server.policy.decide(&asked) {
+        Decision::Allow(reason) => (json!({"allowed": true}), reason),
+        Decision::Deny(reason) => (json!({"allowed": false, "denied": true}), reason),
+        Decision::NoOpinion(reason) => (json!({"allowed": false}), reason),
+    };
+    if !reason.is_empty() {
+        status["reason"] = json!(reason);
+    }
+    Ok(status)
 }
 
 fn rules_review(server: &Server, user: &User, namespace: &str) -> Value {

@@ -1,5 +1,6 @@
 //! Who has which rules where: bindings by subject, made once per change and asked on every request.
 
+use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -40,6 +41,21 @@ pub struct Index {
     groups: HashMap<Box<str>, Grants>,
 }
 
+/// The rules of the roles met so far: many bindings share one role.
+struct Known<'a> {
+    roles: &'a dyn Roles,
+    rules: RefCell<HashMap<(Box<str>, Box<str>), Result<Arc<[PolicyRule]>, Arc<str>>>>,
+}
+
+impl Known<'_> {
+    fn rules_of(&self, role: &RoleRef, namespace: &str) -> Result<Arc<[PolicyRule]>, Arc<str>> {
+        let place = if role.kind == "Role" { namespace } else { "" };
+        let key = (place.into(), format!("{} {}", role.kind, role.name).into());
+        let mut rules = self.rules.borrow_mut();
+        rules.entry(key).or_insert_with(|| rules_of(role, namespace, self.roles)).clone()
+    }
+}
+
 impl Index {
     /// Builds the index.
     pub fn build<'a>(
@@ -48,6 +64,7 @@ impl Index {
         roles: &dyn Roles,
     ) -> Self {
         let mut index = Self::default();
+        let roles = &Known { roles, rules: RefCell::default() };
         for binding in everywhere {
             let what = ("ClusterRoleBinding", binding.metadata.name.as_deref().unwrap_or_default());
             index.add(what, "", &binding.role_ref, binding.subjects.as_deref(), roles);
@@ -68,9 +85,9 @@ impl Index {
         namespace: &str,
         role: &RoleRef,
         subjects: Option<&[Subject]>,
-        roles: &dyn Roles,
+        roles: &Known<'_>,
     ) {
-        let rules = rules_of(role, namespace, roles);
+        let rules = roles.rules_of(role, namespace);
         for subject in subjects.unwrap_or_default() {
             let (map, key) = match subject.kind.as_str() {
                 "User" => (&mut self.users, subject.name.clone()),
@@ -188,9 +205,9 @@ mod tests {
 
     use super::*;
 
-    struct Known;
+    struct Two;
 
-    impl Roles for Known {
+    impl Roles for Two {
         fn cluster_role(&self, name: &str) -> Option<Arc<[PolicyRule]>> {
             (name == "reader").then(|| reading("pods"))
         }
@@ -237,7 +254,7 @@ mod tests {
             subjects: subject("ServiceAccount", "sa"),
         };
         let bindings = [cluster("reader", "Group", "devs"), cluster("gone", "User", "eve")];
-        Index::build(&bindings, [&local], &Known)
+        Index::build(&bindings, [&local], &Two)
     }
 
     fn decide(user: &str, groups: &[String], namespace: &str, resource: &str) -> Decision {

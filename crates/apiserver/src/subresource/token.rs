@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use admission::Operation;
 use api::field::{Error, Path};
 use api::meta;
 use api::status::Status;
@@ -9,7 +10,7 @@ use http::Request;
 use serde_json::{Value, json};
 
 use crate::body;
-use crate::call::Call;
+use crate::call::{Call, WriteOptions};
 use crate::handle::{read_body, text};
 use crate::metadata::seconds;
 use crate::respond::{Answer, Body as HttpBody, json_answer};
@@ -30,10 +31,11 @@ pub(super) async fn answer(
     let body = read_body(call, request).await?;
     let options = call.write_options()?;
     let schema = body::schema_for("authentication.k8s.io", "v1", "TokenRequest");
-    let mut token_request = body::decode(call, &body, &schema, &options.field_validation)?;
+    let token_request = body::decode(call, &body, &schema, &options.field_validation)?;
     let account = server.present(call).await?;
-    let life = life(&token_request)?;
     let now = server.clock.now();
+    let mut token_request = admit(server, call, token_request, &options, now).await?;
+    let life = life(&token_request)?;
     let (issued, ends) = (now.as_second(), now.as_second() + life);
     let mut private = Private {
         namespace: account.namespace.to_string(),
@@ -63,6 +65,21 @@ pub(super) async fn answer(
     let ends_at = jiff::Timestamp::from_second(ends).map(seconds).map_err(Status::internal)?;
     token_request["status"] = json!({"token": token, "expirationTimestamp": ends_at});
     Ok(json_answer(201, &token_request))
+}
+
+/// What admission makes of the request: nodes may ask only for what their pods mount.
+async fn admit(
+    server: &Server,
+    call: &Call,
+    token_request: Value,
+    options: &WriteOptions,
+    now: jiff::Timestamp,
+) -> Result<Value, Status> {
+    let null = Value::Null;
+    let mut request = call.admission(Operation::Create, token_request, None, &null, options, now);
+    server.admit_mutating(call, &mut request).await?;
+    server.admit_validating(call, &mut request).await?;
+    Ok(request.object)
 }
 
 fn life(token_request: &Value) -> Result<i64, Status> {
