@@ -90,7 +90,19 @@ impl Laboratory {
             lab.add_pod(&mut routes, bridge, number);
         }
         lab.add_outside(&mut routes);
+        lab.warm_up();
         lab
+    }
+
+    /// Waits until every link passes packets, so that no test mistakes a lost one for a refusal.
+    fn warm_up(&self) {
+        for (ip, _) in &self.pods {
+            self.until(|| self.ask(&self.node, &format!("{ip}:8080")).is_ok());
+        }
+        self.until(|| {
+            let closed = self.ask(&self.outside, &format!("{OUTSIDE_NODE}:1"));
+            closed.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+        });
     }
 
     fn add_pod(&mut self, routes: &mut RouteSocket, bridge: u32, number: u8) {
