@@ -233,7 +233,7 @@ mod tests {
     fn lines_are_put_together_from_pieces() {
         assert_eq!(
             cut(&[b"a\nb", b"c\n\n", b"rest"]),
-            [('F', b"a".to_vec()), ('F', b"bc".to_vec()), ('F', vec![]), ('F', b"rest".to_vec())]
+            [('F', b"a".to_vec()), ('F', b"bc".to_vec()), ('F', vec![]), ('P', b"rest".to_vec())]
         );
         assert_eq!(cut(&[b""]), []);
     }
