@@ -1,4 +1,4 @@
-//! Watch over HTTP streaming or, for clients that upgrade, over a WebSocket with one event per message.
+//! Watches and logs over a WebSocket, for clients that upgrade instead of reading a stream.
 
 use std::sync::Arc;
 
@@ -24,25 +24,53 @@ use crate::server::Server;
 pub(crate) async fn watch(
     server: &Arc<Server>,
     call: &Call,
-    mut request: Request<HttpBody>,
+    request: Request<HttpBody>,
 ) -> Result<Answer, Status> {
     let form = server.form(call)?;
-    let upgrade = call.headers.get(UPGRADE).and_then(|value| value.to_str().ok());
-    if !upgrade.is_some_and(|value| value.eq_ignore_ascii_case("websocket")) {
+    if !is_wanted(call) {
         return server.watch(call, &form).await;
     }
+    let body = server.watch_body(call, &form).await?;
+    carry(server, call, request, body, Messages::Lines)
+}
+
+/// What becomes one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Messages {
+    /// Each line, as text.
+    Lines,
+    /// Each piece as it comes, as bytes.
+    Pieces,
+}
+
+/// Whether the client asks for a WebSocket.
+pub(crate) fn is_wanted(call: &Call) -> bool {
+    let upgrade = call.headers.get(UPGRADE).and_then(|value| value.to_str().ok());
+    upgrade.is_some_and(|value| value.eq_ignore_ascii_case("websocket"))
+}
+
+/// Carries a body to the client in messages of a WebSocket.
+///
+/// # Errors
+/// 400: the handshake is not one.
+pub(crate) fn carry(
+    server: &Arc<Server>,
+    call: &Call,
+    mut request: Request<HttpBody>,
+    body: HttpBody,
+    messages: Messages,
+) -> Result<Answer, Status> {
     let Some(key) = call.headers.get(SEC_WEBSOCKET_KEY) else {
         return Err(Status::bad_request("missing Sec-WebSocket-Key"));
     };
     let accept = derive_accept_key(key.as_bytes());
-    let body = server.watch_body(call, &form).await?;
     let upgraded = hyper::upgrade::on(&mut request);
-    server.scope.spawn_until_cancelled("watch over a WebSocket", async move {
+    server.scope.spawn_until_cancelled("body over a WebSocket", async move {
         match upgraded.await {
             Ok(stream) => {
                 let role = Role::Server;
                 let socket = WebSocketStream::from_raw_socket(TokioIo::new(stream), role, None).await;
-                send(socket, body).await;
+                send(socket, body, messages).await;
             }
             Err(error) => tracing::debug!(%error, "a watch was not upgraded"),
         }
@@ -65,7 +93,7 @@ pub(crate) async fn watch(
     Ok(answer)
 }
 
-async fn send<S>(mut socket: WebSocketStream<S>, mut body: HttpBody)
+async fn send<S>(mut socket: WebSocketStream<S>, mut body: HttpBody, messages: Messages)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
@@ -74,6 +102,12 @@ where
             frame = body.frame() => {
                 let Some(Ok(frame)) = frame else { break };
                 let Ok(chunk) = frame.into_data() else { continue };
+                if messages == Messages::Pieces {
+                    if socket.send(Message::Binary(chunk)).await.is_err() {
+                        return;
+                    }
+                    continue;
+                }
                 for line in chunk.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
                     let Ok(text) = std::str::from_utf8(line) else { continue };
                     if socket.send(Message::text(text)).await.is_err() {

@@ -20,6 +20,7 @@ use crate::call::{Call, WriteOptions};
 use crate::dial::NodeStream;
 use crate::respond::{Answer, Body as HttpBody, BodyError};
 use crate::server::Server;
+use crate::websocket::{self, Messages};
 
 /// How long a target may take to accept a connection.
 const DIAL_MAX: std::time::Duration = std::time::Duration::from_secs(30);
@@ -97,6 +98,13 @@ async fn kubelet(
     }
     let target = target_uri(&path, request.uri().query())?;
     let stream = dial_node(server, &node).await?;
+    if call.subresource() == "log" && websocket::is_wanted(call) {
+        let mut plain = Request::new(crate::respond::full(""));
+        plain.method_mut().clone_from(request.method());
+        let answer = send_on(server, plain, target, HeaderMap::new(), stream).await?;
+        let body = answer.into_body().map_err(|error| BodyError(error.into())).boxed_unsync();
+        return websocket::carry(server, call, request, body, Messages::Pieces);
+    }
     forward(server, call, request, target, stream).await
 }
 
@@ -300,23 +308,10 @@ async fn forward(
     target: Uri,
     stream: Box<dyn NodeStream>,
 ) -> Result<Answer, Status> {
-    let bad_gateway =
-        |error: hyper::Error| Status::failure(502, "BadGateway", format!("error proxying: {error}"));
     let upgrade = call.headers.get(UPGRADE).cloned();
     let client_side = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(bad_gateway)?;
-    server.scope.spawn_until_cancelled("proxied connection", async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "a proxied connection ended");
-        }
-    });
-    let method = request.method().clone();
-    let mut onward = Request::new(request.into_body());
-    *onward.method_mut() = method;
-    *onward.uri_mut() = target;
-    *onward.headers_mut() = onward_headers(&call.headers, upgrade.as_ref());
-    let mut answer = sender.send_request(onward).await.map_err(bad_gateway)?;
+    let headers = onward_headers(&call.headers, upgrade.as_ref());
+    let mut answer = send_on(server, request, target, headers, stream).await?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS
         && let Some(client_side) = client_side
     {
@@ -334,6 +329,31 @@ async fn forward(
         }
     }
     Ok(answer)
+}
+
+async fn send_on(
+    server: &Arc<Server>,
+    request: Request<HttpBody>,
+    target: Uri,
+    headers: HeaderMap,
+    stream: Box<dyn NodeStream>,
+) -> Result<http::Response<hyper::body::Incoming>, Status> {
+    let bad_gateway =
+        |error: hyper::Error| Status::failure(502, "BadGateway", format!("error proxying: {error}"));
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(bad_gateway)?;
+    server.scope.spawn_until_cancelled("proxied connection", async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "a proxied connection ended");
+        }
+    });
+    let method = request.method().clone();
+    let mut onward = Request::new(request.into_body());
+    *onward.method_mut() = method;
+    *onward.uri_mut() = target;
+    *onward.headers_mut() = headers;
+    onward.headers_mut().entry(HOST).or_insert(HeaderValue::from_static("localhost"));
+    sender.send_request(onward).await.map_err(bad_gateway)
 }
 
 fn onward_headers(headers: &HeaderMap, upgrade: Option<&HeaderValue>) -> HeaderMap {

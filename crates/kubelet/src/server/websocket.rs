@@ -10,7 +10,7 @@ use http::header::{
 use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncWriteExt as _, DuplexStream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -31,7 +31,10 @@ const RESIZE: u8 = 4;
 /// Version 5: the next byte names a channel that the client has closed.
 const CLOSE: u8 = 255;
 
-const PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
+/// The first version, which tools without client libraries still ask for, tells the end of a session as
+/// text, and only where it failed.
+const FIRST: &str = "channel.k8s.io";
+const PROTOCOLS: [&str; 3] = ["v5.channel.k8s.io", "v4.channel.k8s.io", FIRST];
 /// SPDY within WebSocket.
 const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
 const FORWARD_PROTOCOLS: [&str; 2] = [TUNNEL, "v4.channel.k8s.io"];
@@ -105,6 +108,26 @@ fn output(channel: u8, outputs: &mut SelectAll<BoxStream<'static, Bytes>>) -> Bo
     Box::pin(near)
 }
 
+/// The channel that tells how a session ended: a status, or for the first version a text on failure.
+fn error_output(protocol: &str, outputs: &mut SelectAll<BoxStream<'static, Bytes>>) -> BoxWrite {
+    if protocol != FIRST {
+        return output(ERROR, outputs);
+    }
+    let (near, far) = tokio::io::duplex(STREAM_BUFFER_BYTES);
+    let failure = async move {
+        let mut text = Vec::new();
+        let mut far = far;
+        // What arrived before the other side broke off is all there is.
+        let _broken = far.read_to_end(&mut text).await;
+        let status: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+        let failed = status["status"] == "Failure";
+        let message = status["message"].as_str().filter(|_| failed)?;
+        Some(Bytes::from([&[ERROR], message.as_bytes()].concat()))
+    };
+    outputs.push(futures::stream::once(failure).filter_map(|it| async { it }).boxed());
+    Box::pin(near)
+}
+
 /// Goes on to WebSocket and joins the client with a session.
 pub(super) fn join(
     kubelet: &Kubelet,
@@ -124,7 +147,7 @@ pub(super) fn join(
             stdin: options.stdin.then(|| -> BoxRead { Box::pin(stdin) }),
             stdout: options.stdout.then(|| output(STDOUT, &mut outputs)),
             stderr: (options.stderr && !options.tty).then(|| output(STDERR, &mut outputs)),
-            error: output(ERROR, &mut outputs),
+            error: error_output(protocol, &mut outputs),
             resize: Some(Box::pin(resize)),
         };
         let inputs = Inputs { stdin: Some(stdin_far), resize: resize_far, closes };

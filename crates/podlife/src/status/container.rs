@@ -103,7 +103,7 @@ fn waiting(reason: &str, message: Option<String>) -> ContainerState {
 fn waiting_by_default(inputs: &Inputs<'_>, list: List) -> ContainerState {
     let has_init = !pod::init_containers(inputs.pod).is_empty();
     match list {
-        List::Main if has_init => waiting("PodInitializing", None),
+        List::Main | List::Init if has_init => waiting("PodInitializing", None),
         _ => waiting("ContainerCreating", None),
     }
 }

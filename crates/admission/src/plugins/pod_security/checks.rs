@@ -31,14 +31,16 @@ struct Check {
     /// From this version on the restricted level has a check in place of this one.
     replaced_since: Option<u32>,
     find: fn(&Pod<'_>) -> Option<Finding>,
+    /// Whether `latest` leaves it out.
+    only_when_pinned: bool,
 }
 
 const fn baseline(since: u32, find: fn(&Pod<'_>) -> Option<Finding>) -> Check {
-    Check { level: Level::Baseline, since, replaced_since: None, find }
+    Check { level: Level::Baseline, since, replaced_since: None, only_when_pinned: false, find }
 }
 
 const fn restricted(since: u32, find: fn(&Pod<'_>) -> Option<Finding>) -> Check {
-    Check { level: Level::Restricted, since, replaced_since: None, find }
+    Check { level: Level::Restricted, since, replaced_since: None, only_when_pinned: false, find }
 }
 
 /// In upstream's order of evaluation: baseline first, each level by name.
@@ -48,7 +50,8 @@ const CHECKS: [Check; 18] = [
     baseline(0, host_namespaces),
     Check { replaced_since: Some(0), ..baseline(0, host_path_volumes) },
     baseline(0, host_ports),
-    baseline(34, hosts_of_probes),
+    // Manifests from before 1.34 name hosts in probes and expect `latest` to admit them.
+    Check { only_when_pinned: true, ..baseline(34, hosts_of_probes) },
     baseline(0, privileged),
     baseline(0, proc_mount),
     baseline(0, selinux),
@@ -80,7 +83,8 @@ pub(super) fn evaluate(standard: Standard, pod: &Value) -> Findings {
     let strict = standard.level == Level::Restricted;
     let applies = |check: &&Check| {
         let replaced = strict && check.replaced_since.is_some_and(|since| since <= minor);
-        check.level <= standard.level && check.since <= minor && !replaced
+        let pinned = matches!(standard.version, Version::Minor(_)) || !check.only_when_pinned;
+        check.level <= standard.level && check.since <= minor && !replaced && pinned
     };
     if standard.level == Level::Privileged {
         return Vec::new();
