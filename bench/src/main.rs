@@ -1,3 +1,101 @@
-//! The benchmark runner.
+//! The benchmark runner: workloads as data, against any kubeconfig, one line of JSON per result.
+//!
+//! It speaks to the cluster's public face only, so the same workload measures Keelson and upstream. Everything it
+//! makes is in a namespace of its own (and fake nodes with a label of its own), which is removed at the end.
 
-fn main() {}
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+mod bench_namespace;
+mod deployment;
+mod list;
+mod measure;
+mod pod_start;
+mod schedule;
+mod verbs;
+mod watch;
+mod workload;
+
+use workload::{Step, Workload};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "bench",
+    about = "Runs workloads against a cluster and prints one line of JSON per result"
+)]
+struct Arguments {
+    /// kubeconfig of the cluster [default: as kubectl finds it]
+    #[arg(long)]
+    kubeconfig: Option<PathBuf>,
+    /// Name for the cluster in the results
+    #[arg(long, default_value = "keelson")]
+    label: String,
+    /// Image for pods; it must be on the nodes
+    #[arg(long, default_value = "keelson.local/hello:latest")]
+    image: String,
+    /// Arguments for the image's program
+    #[arg(long, default_value = "hello")]
+    image_argument: Vec<String>,
+    /// Workload files; bench/workloads has some
+    #[arg(required = true)]
+    workloads: Vec<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    // An error says that one is installed already, which is as good.
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    let client = client(arguments.kubeconfig.as_ref()).await?;
+    let image = workload::Image { name: arguments.image, arguments: arguments.image_argument };
+    for file in &arguments.workloads {
+        let text =
+            std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+        let workload: Workload = serde_saphyr::from_str(&text)
+            .with_context(|| format!("understand {}", file.display()))?;
+        let namespace = bench_namespace::create(&client).await?;
+        let context = workload::Context { client: client.clone(), namespace, image: image.clone() };
+        let done = run(&context, &arguments.label, &workload).await;
+        bench_namespace::delete(&client, &context.namespace).await?;
+        done.with_context(|| format!("run {}", file.display()))?;
+    }
+    Ok(())
+}
+
+async fn client(kubeconfig: Option<&PathBuf>) -> Result<Client> {
+    let config = match kubeconfig {
+        Some(path) => {
+            let file =
+                Kubeconfig::read_from(path).with_context(|| format!("read {}", path.display()))?;
+            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?
+        }
+        None => Config::infer().await.context("find a kubeconfig")?,
+    };
+    Client::try_from(config).context("make a client")
+}
+
+async fn run(context: &workload::Context, label: &str, workload: &Workload) -> Result<()> {
+    for step in &workload.steps {
+        let results = match step {
+            Step::Verbs(step) => verbs::run(context, step).await?,
+            Step::List(step) => list::run(context, step).await?,
+            Step::Watch(step) => watch::run(context, step).await?,
+            Step::PodStart(step) => pod_start::run(context, step).await?,
+            Step::Deployment(step) => deployment::run(context, step).await?,
+            Step::Schedule(step) => schedule::run(context, step).await?,
+        };
+        for result in results {
+            print(&serde_json::to_string(&result.named(label, &workload.name))?);
+        }
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "results are the data of this program")]
+fn print(line: &str) {
+    println!("{line}");
+}

@@ -94,7 +94,7 @@ fn pods_find_services_by_name() {
     let pods = names(&kubectl, "app=web");
     for name in ["web", "web.default", "web.default.svc", "web.default.svc.cluster.local"] {
         let page = wait_until(name, Duration::from_secs(20), || {
-            in_pod(&kubectl, &format!("wget -T 5 -qO- http://{name}/hostname"))
+            in_pod(&kubectl, &format!("wget -qO- http://{name}/hostname"))
         });
         assert!(pods.contains(page.trim()), "{name}: {page}");
     }
@@ -120,7 +120,7 @@ fn pods_reach_each_other_and_the_outside() {
     wait_ready(&kubectl, "client");
     let peer =
         living(&kubectl, "app=web").unwrap()[0]["status"]["podIP"].as_str().unwrap().to_owned();
-    let page = in_pod(&kubectl, &format!("wget -T 5 -qO- http://{peer}:8080/healthz"));
+    let page = in_pod(&kubectl, &format!("wget -qO- http://{peer}:8080/healthz"));
     assert_eq!(page.unwrap().trim(), "ok");
     // This machine stands for the outside: it knows the node's address only, no pod's.
     let listener = std::net::TcpListener::bind((cluster.network().gateway(), 0)).unwrap();

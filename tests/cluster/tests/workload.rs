@@ -173,7 +173,9 @@ fn a_port_is_forwarded() {
     let mut command = kubectl.command(&["port-forward", &pod, "18080:8080"]);
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    // The pipe stays open to the end: kubectl tells of every connection.
+    let mut said = BufReader::new(child.stdout.take().unwrap());
+    said.read_line(&mut line).unwrap();
     let expected = format!("Forwarding from {}:18080", Ipv4Addr::LOCALHOST);
     let page = cluster.fetch("http://127.0.0.1:18080/from-main");
     child.kill().unwrap();
