@@ -113,7 +113,7 @@ fn phases_and_states() {
             with_init.clone(),
             vec![],
             "Pending",
-            vec!["w:ContainerCreating#0", "w:PodInitializing#0"],
+            vec!["w:PodInitializing#0", "w:PodInitializing#0"],
         ),
         (
             with_init.clone(),
