@@ -4,6 +4,8 @@
 //! gathers a snapshot, decides, acts. They speak to the API only, never to each other.
 
 mod claims;
+mod cron_job;
+mod daemon_set;
 mod dependents;
 mod deployment;
 mod dynamic;
@@ -20,8 +22,10 @@ mod node_lifecycle;
 mod pod_control;
 mod replica_set;
 mod replication_controller;
+mod revisions;
 mod root_ca;
 mod service_account;
+mod stateful_set;
 mod ttl_after_finished;
 
 use client::Client;
@@ -53,6 +57,8 @@ pub struct Config {
 
 /// Every controller. Adding one is one file and one line here.
 const ALL: &[fn(&Context)] = &[
+    cron_job::start,
+    daemon_set::start,
     deployment::start,
     endpoint_slice::start,
     endpoints::start,
@@ -65,6 +71,7 @@ const ALL: &[fn(&Context)] = &[
     replication_controller::start,
     root_ca::start,
     service_account::start,
+    stateful_set::start,
     ttl_after_finished::start,
 ];
 

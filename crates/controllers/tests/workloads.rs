@@ -9,3 +9,5 @@ mod cluster;
 mod deployments;
 #[path = "workloads/jobs.rs"]
 mod jobs;
+#[path = "workloads/sets.rs"]
+mod sets;

@@ -4,6 +4,7 @@
 //! argument. The loops that act are in the crate `controllers`.
 
 pub mod claim;
+pub mod cron_job;
 pub mod daemon_set;
 pub mod deployment;
 pub mod endpoints;
@@ -17,5 +18,6 @@ pub mod ownership;
 pub mod pods;
 pub mod replica_set;
 pub mod revision;
+pub mod stateful_set;
 pub mod template;
 pub mod ttl_after_finished;
