@@ -4,10 +4,12 @@
 //! gathers a snapshot, decides, acts. They speak to the API only, never to each other.
 
 mod claims;
+mod cluster_role_aggregation;
 mod cron_job;
 mod daemon_set;
 mod dependents;
 mod deployment;
+mod disruption;
 mod dynamic;
 mod endpoint_slice;
 mod endpoints;
@@ -20,6 +22,7 @@ mod namespace;
 mod node_ipam;
 mod node_lifecycle;
 mod pod_control;
+mod pod_gc;
 mod replica_set;
 mod replication_controller;
 mod revisions;
@@ -57,9 +60,11 @@ pub struct Config {
 
 /// Every controller. Adding one is one file and one line here.
 const ALL: &[fn(&Context)] = &[
+    cluster_role_aggregation::start,
     cron_job::start,
     daemon_set::start,
     deployment::start,
+    disruption::start,
     endpoint_slice::start,
     endpoints::start,
     garbage_collector::start,
@@ -67,6 +72,7 @@ const ALL: &[fn(&Context)] = &[
     namespace::start,
     node_ipam::start,
     node_lifecycle::start,
+    pod_gc::start,
     replica_set::start,
     replication_controller::start,
     root_ca::start,

@@ -22,3 +22,7 @@ pub(crate) const HASH_COLLISIONS_MAX: u32 = 10;
 pub(crate) const DAEMON_PAUSE_MIN: Duration = Duration::from_secs(1);
 /// Longest pause before a failed daemon pod is replaced on its node, as upstream.
 pub(crate) const DAEMON_PAUSE_MAX: Duration = Duration::from_secs(15 * 60);
+/// How often pods that nobody else removes are looked for, as upstream.
+pub(crate) const POD_GC_PERIOD: Duration = Duration::from_secs(20);
+/// Ended pods that are kept in the whole cluster, as upstream's default.
+pub(crate) const TERMINATED_PODS_MAX: usize = 12_500;

@@ -4,9 +4,11 @@
 //! argument. The loops that act are in the crate `controllers`.
 
 pub mod claim;
+pub mod cluster_role_aggregation;
 pub mod cron_job;
 pub mod daemon_set;
 pub mod deployment;
+pub mod disruption;
 pub mod endpoints;
 pub mod job;
 pub mod labels;
@@ -15,6 +17,7 @@ pub mod node_fit;
 pub mod node_ipam;
 pub mod node_lifecycle;
 pub mod ownership;
+pub mod pod_gc;
 pub mod pods;
 pub mod replica_set;
 pub mod revision;
