@@ -51,8 +51,11 @@ pub fn archive(folder: &Path, names: &[&str]) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// `/bin/busybox`, a link for each of its applets, and the folders that programs expect.
-fn layer() -> Result<Vec<u8>> {
+/// The layer: `/bin/busybox`, a link for each of its applets, and the folders that programs expect.
+///
+/// # Errors
+/// There is no busybox.
+pub fn layer() -> Result<Vec<u8>> {
     let program = program()?;
     let applets = output(Command::new(&program).arg("--list"))?;
     let bytes = std::fs::read(&program).with_context(|| format!("read {}", program.display()))?;
