@@ -1,3 +1,5 @@
+//! A pod's whole life, from its binding to its removal.
+
 use std::time::Duration;
 
 use serde_json::json;

@@ -1,3 +1,5 @@
+//! What the kubelet says of its node.
+
 use std::time::Duration;
 
 use serde_json::{Value, json};

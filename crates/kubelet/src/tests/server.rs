@@ -1,3 +1,5 @@
+//! The kubelet's own server: logs and streams.
+
 use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
 use http::{Request, StatusCode};

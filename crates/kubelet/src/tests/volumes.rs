@@ -1,3 +1,5 @@
+//! Volumes, as containers see them.
+
 use serde_json::json;
 
 use crate::testing::{Bench, is_ready};

@@ -1,3 +1,5 @@
+//! What a pod needs next, case by case.
+
 use super::*;
 use crate::testing::{container, hashed, pod, sandbox};
 use cri::ContainerState::{Created, Exited, Running, Unknown};

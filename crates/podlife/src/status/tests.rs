@@ -1,3 +1,5 @@
+//! What users read of a pod, case by case.
+
 use super::*;
 use crate::testing::{container, pod, sandbox};
 use cri::ContainerState::{Created, Exited, Running};

@@ -1,3 +1,5 @@
+//! SPDY frames and streams, as clients send them.
+
 use super::*;
 
 /// A client: opens streams and collects what comes.
