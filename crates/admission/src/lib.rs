@@ -94,7 +94,9 @@ pub struct Request<'a> {
 impl Request<'_> {
     /// Whether it is about this resource itself (not a subresource).
     pub fn is(&self, group: &str, plural: &str) -> bool {
-        self.resource.group == group && self.resource.plural == plural && self.subresource.is_empty()
+        self.resource.group == group
+            && self.resource.plural == plural
+            && self.subresource.is_empty()
     }
 
     /// Whether it is about this resource or one of its subresources.
@@ -129,8 +131,15 @@ pub trait Lookup: Send + Sync {
     fn list(&self, group: &str, plural: &str, namespace: &str) -> Vec<Arc<Object>>;
 
     /// Whether this user may do this: for plugins that check rights beyond the request's own.
-    fn may(&self, user: &User, verb: &str, group: &str, plural: &str, namespace: &str, name: &str)
-    -> bool;
+    fn may(
+        &self,
+        user: &User,
+        verb: &str,
+        group: &str,
+        plural: &str,
+        namespace: &str,
+        name: &str,
+    ) -> bool;
 }
 
 /// One admission plugin. Both phases are pure functions of the request and the cluster.

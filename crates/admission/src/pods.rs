@@ -14,7 +14,8 @@ use crate::tree;
 pub(crate) type Amounts = BTreeMap<String, Quantity>;
 
 /// Lists of containers in a pod's spec.
-pub(crate) const CONTAINER_LISTS: [&str; 3] = ["/initContainers", "/containers", "/ephemeralContainers"];
+pub(crate) const CONTAINER_LISTS: [&str; 3] =
+    ["/initContainers", "/containers", "/ephemeralContainers"];
 /// Marks a pod that mirrors a file of the kubelet's.
 const MIRROR: &str = "kubernetes.io/config.mirror";
 

@@ -13,8 +13,8 @@ use api::status::Status;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-pub use self::usage::{countable_name, usage};
 use self::usage::{concerns, fits_scope, lacking};
+pub use self::usage::{countable_name, usage};
 use crate::{Operation, Request, pods, tree};
 
 /// Amounts by resource name, as in a quota's `hard` and `used`.
@@ -36,8 +36,10 @@ pub fn applies(request: &Request<'_>) -> bool {
     if request.namespace.is_empty() || !resource.is_namespaced() || IGNORED.contains(&place) {
         return false;
     }
-    let updates_count =
-        matches!(place, ("", "services" | "persistentvolumeclaims") | ("resource.k8s.io", "resourceclaims"));
+    let updates_count = matches!(
+        place,
+        ("", "services" | "persistentvolumeclaims") | ("resource.k8s.io", "resourceclaims")
+    );
     match (request.operation, request.subresource) {
         (Operation::Create, "") => true,
         (Operation::Update, "") => updates_count,
@@ -94,7 +96,8 @@ fn interest(request: &Request<'_>, quota: &Value) -> Result<Option<Vec<String>>,
     }
     let used = pods::amounts(quota.pointer("/status/used"));
     if names.iter().any(|resource| !used.contains_key(resource)) {
-        return Err(request.forbid(format!("status unknown for quota: {name}, resources: {}", names.join(","))));
+        return Err(request
+            .forbid(format!("status unknown for quota: {name}, resources: {}", names.join(","))));
     }
     Ok(Some(names))
 }

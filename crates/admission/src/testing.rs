@@ -88,11 +88,7 @@ impl Case {
     }
 
     pub(crate) fn delete(plural: &'static str, old: Value) -> Self {
-        Self {
-            operation: Operation::Delete,
-            old: Some(old),
-            ..Self::create(plural, Value::Null)
-        }
+        Self { operation: Operation::Delete, old: Some(old), ..Self::create(plural, Value::Null) }
     }
 
     pub(crate) fn at(mut self, subresource: &'static str) -> Self {
@@ -111,7 +107,8 @@ impl Case {
     pub(crate) fn run(self, plugin: &dyn Plugin, cluster: &Cluster) -> Result<Outcome, Status> {
         let row = row(self.plural);
         let null = json!(null);
-        let named = if self.operation == Operation::Create { &null } else { self.old.as_ref().unwrap() };
+        let named =
+            if self.operation == Operation::Create { &null } else { self.old.as_ref().unwrap() };
         let name = api::meta::name(named).to_owned();
         let either = self.old.as_ref().unwrap_or(&self.object);
         let namespace = api::meta::namespace(either).to_owned();

@@ -106,8 +106,10 @@ impl Server {
         if self.caches.place("", "namespaces").get("", namespace).is_none() {
             self.fresh().await?;
         }
-        let is_pod = request.is("", "pods") && self.caches.place("", "namespaces").get("", namespace).is_some();
-        let account = request.object.pointer("/spec/serviceAccountName").and_then(|name| name.as_str());
+        let is_pod = request.is("", "pods")
+            && self.caches.place("", "namespaces").get("", namespace).is_some();
+        let account =
+            request.object.pointer("/spec/serviceAccountName").and_then(|name| name.as_str());
         let account = account.filter(|name| !name.is_empty()).unwrap_or(DEFAULT_ACCOUNT);
         if is_pod && account == DEFAULT_ACCOUNT {
             self.await_account(namespace, account).await;

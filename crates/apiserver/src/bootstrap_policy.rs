@@ -74,8 +74,10 @@ fn rule(line: &str) -> Value {
     if groups == "url" {
         return json!({"verbs": verbs, "nonResourceURLs": list(column())});
     }
-    let groups: Vec<String> =
-        list(groups).into_iter().map(|group| if group == "core" { String::new() } else { group }).collect();
+    let groups: Vec<String> = list(groups)
+        .into_iter()
+        .map(|group| if group == "core" { String::new() } else { group })
+        .collect();
     let mut rule = json!({"verbs": verbs, "apiGroups": groups, "resources": list(column())});
     let names = column();
     if !names.is_empty() {
@@ -150,7 +152,8 @@ fn aggregated() -> Vec<Value> {
     for (name, _) in SUMS {
         let mut whole = role("ClusterRole", "", name, &sum(name));
         let key = format!("{GROUP}/aggregate-to-{name}");
-        whole["aggregationRule"] = json!({"clusterRoleSelectors": [{"matchLabels": {key: "true"}}]});
+        whole["aggregationRule"] =
+            json!({"clusterRoleSelectors": [{"matchLabels": {key: "true"}}]});
         match name {
             "edit" => label(&mut whole, "admin"),
             "view" => label(&mut whole, "edit"),
@@ -173,7 +176,8 @@ fn objects() -> Vec<(&'static str, Value)> {
         ("clusterrolebindings", binding("ClusterRoleBinding", "", name, name, subjects))
     }));
     all.extend(controller_roles::ROLES.iter().map(|(name, _)| {
-        let account = format!("sa kube-system {}", name.trim_start_matches(controller_roles::PREFIX));
+        let account =
+            format!("sa kube-system {}", name.trim_start_matches(controller_roles::PREFIX));
         ("clusterrolebindings", binding("ClusterRoleBinding", "", name, name, &[&account]))
     }));
     all.extend(namespaced::BINDINGS.iter().map(|(space, name, role, subjects)| {
@@ -196,7 +200,11 @@ fn complete(present: &Value, wanted: &Value) -> Value {
             serde_json::from_value(value.clone()).unwrap_or_default()
         };
         let missing = rbac::missing(&read(&present["rules"]), &read(rules));
-        append(&mut new, "rules", missing.iter().filter_map(|rule| serde_json::to_value(rule).ok()));
+        append(
+            &mut new,
+            "rules",
+            missing.iter().filter_map(|rule| serde_json::to_value(rule).ok()),
+        );
         if new.get("aggregationRule").is_none_or(Value::is_null) {
             if let Some(rule) = wanted.get("aggregationRule") {
                 new["aggregationRule"] = rule.clone();
@@ -232,8 +240,10 @@ impl Server {
             objects().into_iter().partition(|(plural, _)| plural.ends_with("bindings"));
         for objects in [roles, bindings] {
             let work = futures::stream::iter(objects);
-            work.for_each_concurrent(WRITES_AT_ONCE, |(plural, body)| self.ensure_policy(plural, body))
-                .await;
+            work.for_each_concurrent(WRITES_AT_ONCE, |(plural, body)| {
+                self.ensure_policy(plural, body)
+            })
+            .await;
         }
     }
 
@@ -262,7 +272,8 @@ impl Server {
         if complete(&present, &body) == present {
             return Ok(());
         }
-        let options = WriteOptions { manager: "kube-apiserver".to_owned(), ..WriteOptions::default() };
+        let options =
+            WriteOptions { manager: "kube-apiserver".to_owned(), ..WriteOptions::default() };
         let change = |present: &Value| Ok(complete(present, &body));
         self.update(&call, Part::Main, &options, change).await.map(|_| ())
     }
@@ -289,7 +300,10 @@ mod tests {
             if let Some(role) = object.get("roleRef") {
                 let plural = if role["kind"] == "Role" { "roles" } else { "clusterroles" };
                 let name = role["name"].as_str().unwrap().to_owned();
-                assert!(seen.contains(&(plural, meta::namespace(object).to_owned(), name.clone())), "{name}");
+                assert!(
+                    seen.contains(&(plural, meta::namespace(object).to_owned(), name.clone())),
+                    "{name}"
+                );
             }
         }
         assert!(all.len() > 120, "{}", all.len());
@@ -297,10 +311,16 @@ mod tests {
 
     #[test]
     fn lines_become_rules() {
-        assert_eq!(rule("read,create core,apps pods,deployments a"), json!({
+        assert_eq!(
+            rule("read,create core,apps pods,deployments a"),
+            json!({
             "verbs": ["get", "list", "watch", "create"], "apiGroups": ["", "apps"],
-            "resources": ["pods", "deployments"], "resourceNames": ["a"]}));
-        assert_eq!(rule("get url /api,/apis"), json!({"verbs": ["get"], "nonResourceURLs": ["/api", "/apis"]}));
+            "resources": ["pods", "deployments"], "resourceNames": ["a"]})
+        );
+        assert_eq!(
+            rule("get url /api,/apis"),
+            json!({"verbs": ["get"], "nonResourceURLs": ["/api", "/apis"]})
+        );
     }
 
     #[test]
@@ -317,7 +337,8 @@ mod tests {
         let mut present = role("ClusterRole", "", "r", &["* core *", "get x y"]);
         present["metadata"]["labels"] = json!({"mine": "yes"});
         let new = complete(&present, &wanted);
-        let expected: Vec<Value> = ["* core *", "get x y", "get apps deployments"].map(rule).to_vec();
+        let expected: Vec<Value> =
+            ["* core *", "get x y", "get apps deployments"].map(rule).to_vec();
         assert_eq!(new["rules"], json!(expected));
         assert_eq!(new["metadata"]["labels"]["mine"], "yes");
         assert_eq!(complete(&new, &wanted), new);

@@ -42,7 +42,9 @@ struct Stored<'a>(&'a [Arc<Cache>; 4]);
 
 fn typed<K: DeserializeOwned + Send + Sync + 'static>(object: &Arc<Object>) -> Option<Arc<K>> {
     let typed = object.typed::<K>();
-    typed.inspect_err(|error| tracing::error!(?object, %error, "a stored object is not readable")).ok()
+    typed
+        .inspect_err(|error| tracing::error!(?object, %error, "a stored object is not readable"))
+        .ok()
 }
 
 impl Roles for Stored<'_> {
@@ -149,7 +151,11 @@ impl Policy {
     ///
     /// # Errors
     /// The role is not there, in upstream's words.
-    pub(crate) fn rules_of(&self, role: &RoleRef, namespace: &str) -> Result<Arc<[PolicyRule]>, Arc<str>> {
+    pub(crate) fn rules_of(
+        &self,
+        role: &RoleRef,
+        namespace: &str,
+    ) -> Result<Arc<[PolicyRule]>, Arc<str>> {
         rules_of(role, namespace, &Stored(&self.places))
     }
 
@@ -187,7 +193,8 @@ impl Policy {
         // Before the objects: a change in between is then seen as one.
         let cursors = [0, 1, 2, 3].map(|place: usize| self.places[place].end());
         let everywhere = self.places[2].list("", |_| true);
-        let everywhere: Vec<_> = everywhere.iter().filter_map(typed::<ClusterRoleBinding>).collect();
+        let everywhere: Vec<_> =
+            everywhere.iter().filter_map(typed::<ClusterRoleBinding>).collect();
         let within = self.places[3].list("", |_| true);
         let within: Vec<_> = within.iter().filter_map(typed::<RoleBinding>).collect();
         let index = Index::build(

@@ -4,12 +4,13 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use k8s_openapi::api::rbac::v1::{
-    ClusterRoleBinding, PolicyRule, RoleBinding, RoleRef, Subject,
-};
+use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, PolicyRule, RoleBinding, RoleRef, Subject};
 
 use crate::rbac;
 use crate::{Attributes, Decision};
+
+/// The rules of a role, or why they cannot be had, in upstream's words.
+pub type RulesOrFault = Result<Arc<[PolicyRule]>, Arc<str>>;
 
 /// Where the rules of roles are.
 pub trait Roles {
@@ -23,7 +24,7 @@ pub trait Roles {
 #[derive(Clone, Debug)]
 struct Grant {
     /// The rules, or what is missing.
-    rules: Result<Arc<[PolicyRule]>, Arc<str>>,
+    rules: RulesOrFault,
     /// `ClusterRoleBinding "a" of ClusterRole "b" to User "c"`.
     why: Arc<str>,
 }
@@ -44,11 +45,11 @@ pub struct Index {
 /// The rules of the roles met so far: many bindings share one role.
 struct Known<'a> {
     roles: &'a dyn Roles,
-    rules: RefCell<HashMap<(Box<str>, Box<str>), Result<Arc<[PolicyRule]>, Arc<str>>>>,
+    rules: RefCell<HashMap<(Box<str>, Box<str>), RulesOrFault>>,
 }
 
 impl Known<'_> {
-    fn rules_of(&self, role: &RoleRef, namespace: &str) -> Result<Arc<[PolicyRule]>, Arc<str>> {
+    fn rules_of(&self, role: &RoleRef, namespace: &str) -> RulesOrFault {
         let place = if role.kind == "Role" { namespace } else { "" };
         let key = (place.into(), format!("{} {}", role.kind, role.name).into());
         let mut rules = self.rules.borrow_mut();
@@ -98,10 +99,11 @@ impl Index {
                 },
                 _ => continue,
             };
-            let shown = match subject.namespace.as_deref().filter(|_| subject.kind == "ServiceAccount") {
-                Some(namespace) => format!("{}/{namespace}", subject.name),
-                None => subject.name.clone(),
-            };
+            let shown =
+                match subject.namespace.as_deref().filter(|_| subject.kind == "ServiceAccount") {
+                    Some(namespace) => format!("{}/{namespace}", subject.name),
+                    None => subject.name.clone(),
+                };
             let (kind, name) = binding;
             let why = format!(
                 "{kind} \"{name}\" of {} \"{}\" to {} \"{shown}\"",
@@ -137,15 +139,18 @@ impl Index {
     /// Answers a question.
     pub fn decide(&self, asked: &Attributes<'_>) -> Decision {
         let mut faults = BTreeSet::new();
-        let found = self.visit(asked.user, asked.groups, asked.namespace, &mut |grant| {
-            match &grant.rules {
+        let found = self.visit(
+            asked.user,
+            asked.groups,
+            asked.namespace,
+            &mut |grant| match &grant.rules {
                 Ok(rules) => rules.iter().any(|rule| rbac::allows(rule, asked)),
                 Err(fault) => {
                     faults.insert(Arc::clone(fault));
                     false
                 }
-            }
-        });
+            },
+        );
         match found {
             Some(grant) => Decision::Allow(format!("RBAC: allowed by {}", grant.why)),
             None => Decision::NoOpinion(describe(&faults)),
@@ -154,7 +159,12 @@ impl Index {
 
     /// All rules that a user has in a namespace (or, when it is empty, in the whole cluster), and what
     /// could not be found out.
-    pub fn rules(&self, user: &str, groups: &[String], namespace: &str) -> (Vec<PolicyRule>, Vec<String>) {
+    pub fn rules(
+        &self,
+        user: &str,
+        groups: &[String],
+        namespace: &str,
+    ) -> (Vec<PolicyRule>, Vec<String>) {
         let (mut rules, mut faults) = (Vec::new(), Vec::new());
         self.visit(user, groups, namespace, &mut |grant| {
             match &grant.rules {
@@ -185,11 +195,7 @@ fn account_user(subject: &Subject, namespace: &str) -> Option<String> {
 ///
 /// # Errors
 /// The role is not there, in upstream's words.
-pub fn rules_of(
-    role: &RoleRef,
-    namespace: &str,
-    roles: &dyn Roles,
-) -> Result<Arc<[PolicyRule]>, Arc<str>> {
+pub fn rules_of(role: &RoleRef, namespace: &str, roles: &dyn Roles) -> RulesOrFault {
     let missing =
         |kind: &str| format!("{kind}.rbac.authorization.k8s.io \"{}\" not found", role.name).into();
     match role.kind.as_str() {
@@ -288,7 +294,9 @@ mod tests {
     fn missing_roles_are_named() {
         assert_eq!(
             decide("eve", &[], "n", "pods"),
-            Decision::NoOpinion("RBAC: clusterrole.rbac.authorization.k8s.io \"gone\" not found".into())
+            Decision::NoOpinion(
+                "RBAC: clusterrole.rbac.authorization.k8s.io \"gone\" not found".into()
+            )
         );
     }
 }

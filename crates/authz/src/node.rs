@@ -57,7 +57,8 @@ pub fn decide(asked: &Attributes<'_>, cluster: &dyn Cluster) -> Decision {
     let ask = Ask { node, asked, cluster };
     match (asked.group, asked.resource) {
         ("", "secrets") => ask.read_of_namespace(|ask| ask.reaches_secret()),
-        ("", "configmaps") => ask.read_of_namespace(|ask| ask.some_pod(|pod| config_maps(pod).contains(ask.asked.name))),
+        ("", "configmaps") => ask
+            .read_of_namespace(|ask| ask.some_pod(|pod| config_maps(pod).contains(ask.asked.name))),
         ("", "persistentvolumeclaims") if asked.subresource == "status" => ask.claim_status(),
         ("", "persistentvolumeclaims") => ask.get(Ask::reaches_claim),
         ("", "persistentvolumes") => ask.get(Ask::reaches_volume),
@@ -150,7 +151,8 @@ impl Ask<'_> {
         let claim = volume.as_ref().and_then(|volume| volume.spec.as_ref()?.claim_ref.as_ref());
         claim.is_some_and(|claim| {
             let namespace = claim.namespace.as_deref().unwrap_or_default();
-            !namespace.is_empty() && self.uses_claim(namespace, claim.name.as_deref().unwrap_or_default())
+            !namespace.is_empty()
+                && self.uses_claim(namespace, claim.name.as_deref().unwrap_or_default())
         })
     }
 
@@ -168,7 +170,8 @@ impl Ask<'_> {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         claims(pod).iter().any(|claim| {
             let claim = self.cluster.claim(namespace, claim);
-            let volume = claim.as_ref().and_then(|claim| claim.spec.as_ref()?.volume_name.as_deref());
+            let volume =
+                claim.as_ref().and_then(|claim| claim.spec.as_ref()?.volume_name.as_deref());
             let volume = volume.and_then(|volume| self.cluster.volume(volume));
             volume.is_some_and(|volume| volume_secrets(&volume).contains(wanted))
         })
@@ -190,7 +193,8 @@ impl Ask<'_> {
         }
         self.reach(|ask| {
             ask.some_pod(|pod| {
-                let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
+                let account =
+                    pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
                 account == Some(ask.asked.name)
             })
         })
@@ -201,7 +205,9 @@ impl Ask<'_> {
             return no("can only get, create, update, patch, or delete a node lease");
         }
         if self.asked.namespace != LEASE_NAMESPACE {
-            return no(format!("can only access leases in the \"{LEASE_NAMESPACE}\" system namespace"));
+            return no(format!(
+                "can only access leases in the \"{LEASE_NAMESPACE}\" system namespace"
+            ));
         }
         if self.asked.verb != "create" && self.asked.name != self.node {
             return no("can only access node lease with the same name as the requesting node");
@@ -228,14 +234,15 @@ impl Ask<'_> {
         }
         match self.asked.verb {
             "create" => yes(),
-            "get" | "update" | "patch" | "delete" => {
-                self.reach(|ask| ask.cluster.slice_node(ask.asked.name).as_deref() == Some(ask.node))
-            }
+            "get" | "update" | "patch" | "delete" => self
+                .reach(|ask| ask.cluster.slice_node(ask.asked.name).as_deref() == Some(ask.node)),
             "watch" | "list" | "deletecollection" if self.selects("spec.nodeName") => yes(),
-            "watch" | "list" | "deletecollection" => {
-                no("can only list/watch/deletecollection resourceslices with nodeName field selector")
-            }
-            _ => no("only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, delete, deletecollection"),
+            "watch" | "list" | "deletecollection" => no(
+                "can only list/watch/deletecollection resourceslices with nodeName field selector",
+            ),
+            _ => no(
+                "only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, patch, delete, deletecollection",
+            ),
         }
     }
 
@@ -269,8 +276,12 @@ impl Ask<'_> {
             ("", "get") => self.get(on_node),
             ("", "list" | "watch") if self.selects("spec.nodeName") => yes(),
             ("", "list" | "watch") if !self.asked.name.is_empty() => self.reach(on_node),
-            ("", "list" | "watch") => no("can only list/watch pods with spec.nodeName field selector"),
-            ("", "create" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => yes(),
+            ("", "list" | "watch") => {
+                no("can only list/watch pods with spec.nodeName field selector")
+            }
+            ("", "create" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => {
+                yes()
+            }
             _ => no(""),
         }
     }

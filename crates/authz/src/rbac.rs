@@ -35,7 +35,9 @@ fn resource_fits(pattern: &str, asked: &Attributes<'_>) -> bool {
         (None, "") => pattern == asked.resource,
         (None, _) => false,
         (Some((resource, subresource)), have) => {
-            !have.is_empty() && subresource == have && (resource == ALL || resource == asked.resource)
+            !have.is_empty()
+                && subresource == have
+                && (resource == ALL || resource == asked.resource)
         }
     }
 }
@@ -54,10 +56,15 @@ fn path_fits(pattern: &str, path: &str) -> bool {
 
 /// Whether a binding's subject is this user. Service accounts without a namespace are those of the
 /// binding's.
-pub fn is_subject(subject: &Subject, user: &str, groups: &[String], binding_namespace: &str) -> bool {
+pub fn is_subject(
+    subject: &Subject,
+    user: &str,
+    groups: &[String],
+    binding_namespace: &str,
+) -> bool {
     match subject.kind.as_str() {
         "User" => subject.name == user,
-        "Group" => groups.iter().any(|group| *group == subject.name),
+        "Group" => groups.contains(&subject.name),
         "ServiceAccount" => {
             let namespace = match subject.namespace.as_deref() {
                 None | Some("") => binding_namespace,
@@ -89,7 +96,9 @@ pub fn describe_missing(held: &[PolicyRule], wanted: &[PolicyRule]) -> Vec<Strin
     let mut by_resource: Vec<(Part<'_>, Vec<&str>)> = Vec::new();
     for part in parts {
         let known = by_resource.iter_mut().find(|(have, verbs)| {
-            have.is_resource && Part { verb: have.verb, ..part } == *have && !verbs.contains(&part.verb)
+            have.is_resource
+                && Part { verb: have.verb, ..part } == *have
+                && !verbs.contains(&part.verb)
         });
         match known {
             Some((_, verbs)) => verbs.push(part.verb),
@@ -166,7 +175,13 @@ fn break_down(rule: &PolicyRule) -> impl Iterator<Item = Part<'_>> {
     for group in groups {
         for target in resources {
             for name in &names {
-                parts.extend(rule.verbs.iter().map(|verb| Part { verb, is_resource: true, group, target, name }));
+                parts.extend(rule.verbs.iter().map(|verb| Part {
+                    verb,
+                    is_resource: true,
+                    group,
+                    target,
+                    name,
+                }));
             }
         }
     }
@@ -235,14 +250,23 @@ mod tests {
     #[test]
     fn what_is_missing_is_told_in_short() {
         let held = [rule("get", "", "pods", "")];
-        let wanted = [rule("get,list,delete", "", "pods", ""), rule("get", "apps", "deployments,*/scale", "a")];
-        assert_eq!(describe_missing(&held, &wanted), [
-            r#"{APIGroups:[""], Resources:["pods"], Verbs:["list" "delete"]}"#,
-            r#"{APIGroups:["apps"], Resources:["*/scale"], ResourceNames:["a"], Verbs:["get"]}"#,
-            r#"{APIGroups:["apps"], Resources:["deployments"], ResourceNames:["a"], Verbs:["get"]}"#,
-        ]);
+        let wanted = [
+            rule("get,list,delete", "", "pods", ""),
+            rule("get", "apps", "deployments,*/scale", "a"),
+        ];
+        assert_eq!(
+            describe_missing(&held, &wanted),
+            [
+                r#"{APIGroups:[""], Resources:["pods"], Verbs:["list" "delete"]}"#,
+                r#"{APIGroups:["apps"], Resources:["*/scale"], ResourceNames:["a"], Verbs:["get"]}"#,
+                r#"{APIGroups:["apps"], Resources:["deployments"], ResourceNames:["a"], Verbs:["get"]}"#,
+            ]
+        );
         assert!(missing(&[rule("*", "*", "*", "")], &wanted).is_empty());
-        assert!(covers(&[rule("get", "*", "*/scale", "")], &rule("get", "apps", "deployments/scale", "")));
+        assert!(covers(
+            &[rule("get", "*", "*/scale", "")],
+            &rule("get", "apps", "deployments/scale", "")
+        ));
         assert!(!covers(&[rule("get", "", "pods", "")], &rule("get", "", "pods/log", "")));
     }
 

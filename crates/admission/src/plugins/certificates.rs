@@ -48,8 +48,9 @@ impl Plugin for CertificateApproval {
             && request.subresource == "approval";
         let signer = tree::text(request.old_object(), "/spec/signerName");
         if approves && !may(request, cluster, "approve", signer) {
-            return Err(request
-                .forbid(format!("user not permitted to approve requests with signerName \"{signer}\"")));
+            return Err(request.forbid(format!(
+                "user not permitted to approve requests with signerName \"{signer}\""
+            )));
         }
         Ok(())
     }
@@ -69,8 +70,9 @@ impl Plugin for CertificateSigning {
                 && tree::same_at(new, old, "/status/conditions"));
         let signer = tree::text(old, "/spec/signerName");
         if signs && !may(request, cluster, "sign", signer) {
-            return Err(request
-                .forbid(format!("user not permitted to sign requests with signerName \"{signer}\"")));
+            return Err(request.forbid(format!(
+                "user not permitted to sign requests with signerName \"{signer}\""
+            )));
         }
         Ok(())
     }
@@ -111,8 +113,9 @@ impl Plugin for CertificateSubjectRestriction {
         let subject = subject_of(&request.object)
             .map_err(|why| request.forbid(format!("failed to parse CSR: {why}")))?;
         if subject.organizations.iter().any(|group| group == "system:masters") {
-            return Err(request
-                .forbid(format!("use of {API_CLIENT} signer with system:masters group is not allowed")));
+            return Err(request.forbid(format!(
+                "use of {API_CLIENT} signer with system:masters group is not allowed"
+            )));
         }
         Ok(())
     }
@@ -122,7 +125,9 @@ impl Plugin for CertificateSubjectRestriction {
 pub fn only_collectors_fields_differ(new: &Value, old: &Value) -> bool {
     let strip = |object: &Value| {
         let mut object = object.clone();
-        for field in ["ownerReferences", "finalizers", "resourceVersion", "generation", "managedFields"] {
+        for field in
+            ["ownerReferences", "finalizers", "resourceVersion", "generation", "managedFields"]
+        {
             api::meta::remove(&mut object, field);
         }
         object
@@ -138,7 +143,8 @@ pub(super) struct Subject {
 
 /// Reads the subject out of `spec.request` (base64 of PEM).
 pub(super) fn subject_of(object: &Value) -> Result<Subject, String> {
-    let pem = STANDARD.decode(tree::text(object, "/spec/request")).map_err(|error| error.to_string())?;
+    let pem =
+        STANDARD.decode(tree::text(object, "/spec/request")).map_err(|error| error.to_string())?;
     let not_pem = || "PEM block type must be CERTIFICATE REQUEST".to_owned();
     let (_, pem) = x509_parser::pem::parse_x509_pem(&pem).map_err(|_| not_pem())?;
     if pem.label != "CERTIFICATE REQUEST" {
@@ -176,22 +182,34 @@ pub(super) mod tests {
 
     #[test]
     fn approving_and_signing_need_the_signers_right() {
-        let cluster = Cluster::default().allowing("approve signers a.b/c").allowing("sign signers d.e/*");
-        let request = |signer: &str| json!({"metadata": {"name": "r"}, "spec": {"signerName": signer}});
-        let signed = |signer: &str| json!({"metadata": {"name": "r"}, "spec": {"signerName": signer},
-            "status": {"certificate": "eA=="}});
+        let cluster =
+            Cluster::default().allowing("approve signers a.b/c").allowing("sign signers d.e/*");
+        let request =
+            |signer: &str| json!({"metadata": {"name": "r"}, "spec": {"signerName": signer}});
+        let signed = |signer: &str| {
+            json!({"metadata": {"name": "r"}, "spec": {"signerName": signer},
+            "status": {"certificate": "eA=="}})
+        };
         let approve = |signer| {
-            Case::update(REQUESTS, request(signer), request(signer)).at("approval")
+            Case::update(REQUESTS, request(signer), request(signer))
+                .at("approval")
                 .refusal(&CertificateApproval, &cluster)
         };
         assert_eq!(approve("a.b/c"), "");
-        assert!(approve("d.e/f").ends_with("user not permitted to approve requests with signerName \"d.e/f\""));
+        assert!(
+            approve("d.e/f")
+                .ends_with("user not permitted to approve requests with signerName \"d.e/f\"")
+        );
         let sign = |signer| {
-            Case::update(REQUESTS, request(signer), signed(signer)).at("status")
+            Case::update(REQUESTS, request(signer), signed(signer))
+                .at("status")
                 .refusal(&CertificateSigning, &cluster)
         };
         assert_eq!(sign("d.e/f"), "");
-        assert!(sign("a.b/c").ends_with("user not permitted to sign requests with signerName \"a.b/c\""));
+        assert!(
+            sign("a.b/c")
+                .ends_with("user not permitted to sign requests with signerName \"a.b/c\"")
+        );
         let same = Case::update(REQUESTS, signed("x/y"), signed("x/y")).at("status");
         assert_eq!(same.refusal(&CertificateSigning, &cluster), "");
     }
@@ -199,7 +217,8 @@ pub(super) mod tests {
     #[test]
     fn attesting_needs_the_signers_right() {
         let cluster = Cluster::default().allowing("attest signers a.b/c");
-        let bundle = |signer: &str| json!({"metadata": {"name": "b"}, "spec": {"signerName": signer}});
+        let bundle =
+            |signer: &str| json!({"metadata": {"name": "b"}, "spec": {"signerName": signer}});
         for (signer, allowed) in [("", true), ("a.b/c", true), ("a.b/d", false)] {
             let refusal = Case::create("clustertrustbundles", bundle(signer))
                 .refusal(&ClusterTrustBundleAttest, &cluster);
@@ -213,7 +232,10 @@ pub(super) mod tests {
 
     #[test]
     fn nobody_asks_for_masters() {
-        let refusal = |object| Case::create(REQUESTS, object).refusal(&CertificateSubjectRestriction, &Cluster::default());
+        let refusal = |object| {
+            Case::create(REQUESTS, object)
+                .refusal(&CertificateSubjectRestriction, &Cluster::default())
+        };
         assert_eq!(refusal(signing_request("devs", "alice", API_CLIENT)), "");
         assert_eq!(refusal(signing_request("system:masters", "alice", "a.b/c")), "");
         assert!(
@@ -221,6 +243,9 @@ pub(super) mod tests {
                 .ends_with("use of kubernetes.io/kube-apiserver-client signer with system:masters group is not allowed")
         );
         let broken = json!({"metadata": {"name": "r"}, "spec": {"signerName": API_CLIENT, "request": "eA=="}});
-        assert!(refusal(broken).contains("failed to parse CSR: PEM block type must be CERTIFICATE REQUEST"));
+        assert!(
+            refusal(broken)
+                .contains("failed to parse CSR: PEM block type must be CERTIFICATE REQUEST")
+        );
     }
 }

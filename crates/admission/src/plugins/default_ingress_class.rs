@@ -41,15 +41,21 @@ mod tests {
 
     #[test]
     fn a_missing_class_is_filled_in() {
-        let cluster = Cluster::default()
-            .with("ingressclasses", json!({"metadata": {"name": "c", "annotations": {MARK: "true"}}}));
+        let cluster = Cluster::default().with(
+            "ingressclasses",
+            json!({"metadata": {"name": "c", "annotations": {MARK: "true"}}}),
+        );
         let cases = [
             (json!({"spec": {}}), json!("c")),
             (json!({"spec": {"ingressClassName": "d"}}), json!("d")),
-            (json!({"metadata": {"annotations": {"kubernetes.io/ingress.class": "e"}}, "spec": {}}), json!(null)),
+            (
+                json!({"metadata": {"annotations": {"kubernetes.io/ingress.class": "e"}}, "spec": {}}),
+                json!(null),
+            ),
         ];
         for (ingress, expected) in cases {
-            let ingress = Case::create("ingresses", ingress).admitted(&DefaultIngressClass, &cluster);
+            let ingress =
+                Case::create("ingresses", ingress).admitted(&DefaultIngressClass, &cluster);
             assert_eq!(ingress["spec"]["ingressClassName"], expected);
         }
     }

@@ -79,11 +79,14 @@ mod tests {
             (json!({"spec": {}}), json!("a")),
             (json!({"spec": {"storageClassName": ""}}), json!("")),
             (json!({"spec": {"storageClassName": "x"}}), json!("x")),
-            (json!({"metadata": {"annotations": {CLASS_ANNOTATION: "y"}}, "spec": {}}), Value::Null),
+            (
+                json!({"metadata": {"annotations": {CLASS_ANNOTATION: "y"}}, "spec": {}}),
+                Value::Null,
+            ),
         ];
         for (claim, expected) in cases {
-            let claim =
-                Case::create("persistentvolumeclaims", claim).admitted(&DefaultStorageClass, &cluster);
+            let claim = Case::create("persistentvolumeclaims", claim)
+                .admitted(&DefaultStorageClass, &cluster);
             assert_eq!(claim["spec"]["storageClassName"], expected);
         }
         let none = Case::create("persistentvolumeclaims", json!({"spec": {}}))

@@ -28,7 +28,8 @@ impl Plugin for DefaultTolerationSeconds {
                     && matches!(tree::text(have, "/effect"), "NoExecute" | "")
             });
             if !tolerates {
-                let tolerations = tree::make_list(tree::make(&mut request.object, "spec"), "tolerations");
+                let tolerations =
+                    tree::make_list(tree::make(&mut request.object, "spec"), "tolerations");
                 tolerations.push(json!({"key": taint, "operator": "Exists", "effect": "NoExecute",
                     "tolerationSeconds": SECONDS}));
             }
@@ -52,7 +53,8 @@ mod tests {
         ];
         for (tolerations, count) in cases {
             let pod = json!({"spec": {"tolerations": tolerations}});
-            let pod = Case::create("pods", pod).admitted(&DefaultTolerationSeconds, &Cluster::default());
+            let pod =
+                Case::create("pods", pod).admitted(&DefaultTolerationSeconds, &Cluster::default());
             assert_eq!(tree::list(&pod, "/spec/tolerations").len(), count, "{pod}");
         }
     }

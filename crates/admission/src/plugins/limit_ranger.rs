@@ -115,7 +115,11 @@ fn set_defaults(pod: &mut Value, range: &Value) {
 }
 
 /// Adds the amounts that are missing; their names, sorted.
-fn fill(resources: &mut Value, field: &str, defaults: &serde_json::Map<String, Value>) -> Vec<String> {
+fn fill(
+    resources: &mut Value,
+    field: &str,
+    defaults: &serde_json::Map<String, Value>,
+) -> Vec<String> {
     let mut set = Vec::new();
     if defaults.is_empty() {
         return set;
@@ -200,7 +204,9 @@ fn below(kind: &str, name: &str, bound: Quantity, asked: &Asked) -> Option<Strin
     let head = format!("minimum {name} usage per {kind} is {bound}");
     match (request, limit) {
         (None, _) => Some(format!("{head}.  No request is specified")),
-        (Some(request), _) if values.0 < values.2 => Some(format!("{head}, but request is {request}")),
+        (Some(request), _) if values.0 < values.2 => {
+            Some(format!("{head}, but request is {request}"))
+        }
         (_, Some(limit)) if values.1 < values.2 => Some(format!("{head}, but limit is {limit}")),
         _ => None,
     }
@@ -214,7 +220,9 @@ fn above(kind: &str, name: &str, bound: Quantity, asked: &Asked) -> Option<Strin
     match (request, limit) {
         (_, None) => Some(format!("{head}.  No limit is specified")),
         (_, Some(limit)) if values.1 > values.2 => Some(format!("{head}, but limit is {limit}")),
-        (Some(request), _) if values.0 > values.2 => Some(format!("{head}, but request is {request}")),
+        (Some(request), _) if values.0 > values.2 => {
+            Some(format!("{head}, but request is {request}"))
+        }
         _ => None,
     }
 }
@@ -259,13 +267,17 @@ mod tests {
     }
 
     fn pod(resources: Value) -> Case {
-        Case::create("pods", json!({"metadata": {"name": "p", "namespace": "n"},
-            "spec": {"containers": [{"name": "c", "resources": resources}]}}))
+        Case::create(
+            "pods",
+            json!({"metadata": {"name": "p", "namespace": "n"},
+            "spec": {"containers": [{"name": "c", "resources": resources}]}}),
+        )
     }
 
     #[test]
     fn defaults_fill_what_is_missing_and_say_so() {
-        let cluster = cluster(json!([{"type": "Container", "default": {"cpu": "500m", "memory": "1Gi"},
+        let cluster =
+            cluster(json!([{"type": "Container", "default": {"cpu": "500m", "memory": "1Gi"},
             "defaultRequest": {"cpu": "100m"}}]));
         let pod = pod(json!({"limits": {"cpu": "1"}})).admitted(&LimitRanger, &cluster);
         assert_eq!(
@@ -281,21 +293,50 @@ mod tests {
     #[test]
     fn bounds_are_enforced_with_upstreams_words() {
         let small = json!({"requests": {"cpu": "10m"}, "limits": {"cpu": "1"}});
-        let bound = |field: &str, amount: &str| json!([{"type": "Container", field: {"cpu": amount}}]);
+        let bound =
+            |field: &str, amount: &str| json!([{"type": "Container", field: {"cpu": amount}}]);
         let whole = |field: &str, amount: &str| json!([{"type": "Pod", field: {"cpu": amount}}]);
         let cases = [
-            (bound("min", "20m"), &small, "minimum cpu usage per Container is 20m, but request is 10m"),
+            (
+                bound("min", "20m"),
+                &small,
+                "minimum cpu usage per Container is 20m, but request is 10m",
+            ),
             (bound("min", "10m"), &small, ""),
-            (bound("min", "10m"), &json!({}), "minimum cpu usage per Container is 10m.  No request is specified"),
-            (bound("max", "500m"), &small, "maximum cpu usage per Container is 500m, but limit is 1"),
-            (bound("max", "500m"), &json!({}), "maximum cpu usage per Container is 500m.  No limit is specified"),
+            (
+                bound("min", "10m"),
+                &json!({}),
+                "minimum cpu usage per Container is 10m.  No request is specified",
+            ),
+            (
+                bound("max", "500m"),
+                &small,
+                "maximum cpu usage per Container is 500m, but limit is 1",
+            ),
+            (
+                bound("max", "500m"),
+                &json!({}),
+                "maximum cpu usage per Container is 500m.  No limit is specified",
+            ),
             (whole("max", "500m"), &small, "maximum cpu usage per Pod is 500m, but limit is 1"),
-            (bound("maxLimitRequestRatio", "2"), &small, "cpu max limit to request ratio per Container is 2, but provided ratio is 100.000000"),
-            (bound("maxLimitRequestRatio", "2"), &json!({}), "cpu max limit to request ratio per Container is 2, but no request is specified or request is 0"),
+            (
+                bound("maxLimitRequestRatio", "2"),
+                &small,
+                "cpu max limit to request ratio per Container is 2, but provided ratio is 100.000000",
+            ),
+            (
+                bound("maxLimitRequestRatio", "2"),
+                &json!({}),
+                "cpu max limit to request ratio per Container is 2, but no request is specified or request is 0",
+            ),
         ];
         for (limits, resources, why) in cases {
             let refusal = pod(resources.clone()).refusal(&LimitRanger, &cluster(limits));
-            let expected = if why.is_empty() { String::new() } else { format!("pods \"p\" is forbidden: {why}") };
+            let expected = if why.is_empty() {
+                String::new()
+            } else {
+                format!("pods \"p\" is forbidden: {why}")
+            };
             assert_eq!(refusal, expected);
         }
         let two = json!([{"type": "Container", "min": {"cpu": "20m"}, "max": {"cpu": "500m"}}]);
@@ -307,14 +348,25 @@ mod tests {
 
     #[test]
     fn claims_are_bounded_too() {
-        let cluster = cluster(json!([{"type": "PersistentVolumeClaim", "max": {"storage": "2Gi"}, "min": {"storage": "1Gi"}}]));
+        let cluster = cluster(
+            json!([{"type": "PersistentVolumeClaim", "max": {"storage": "2Gi"}, "min": {"storage": "1Gi"}}]),
+        );
         for (size, why) in [
             ("1Gi", ""),
-            ("3Gi", "persistentvolumeclaims \"c\" is forbidden: maximum storage usage per PersistentVolumeClaim is 2Gi, but request is 3Gi"),
-            ("1Mi", "persistentvolumeclaims \"c\" is forbidden: minimum storage usage per PersistentVolumeClaim is 1Gi, but request is 1Mi"),
+            (
+                "3Gi",
+                "persistentvolumeclaims \"c\" is forbidden: maximum storage usage per PersistentVolumeClaim is 2Gi, but request is 3Gi",
+            ),
+            (
+                "1Mi",
+                "persistentvolumeclaims \"c\" is forbidden: minimum storage usage per PersistentVolumeClaim is 1Gi, but request is 1Mi",
+            ),
         ] {
             let claim = json!({"metadata": {"name": "c", "namespace": "n"}, "spec": {"resources": {"requests": {"storage": size}}}});
-            assert_eq!(Case::create("persistentvolumeclaims", claim).refusal(&LimitRanger, &cluster), why);
+            assert_eq!(
+                Case::create("persistentvolumeclaims", claim).refusal(&LimitRanger, &cluster),
+                why
+            );
         }
     }
 }

@@ -63,8 +63,9 @@ fn spare_the_immortal(request: &Request<'_>) -> Result<(), Status> {
 
 fn refuse_new(request: &Request<'_>) -> Status {
     let name = request.namespace;
-    let mut status = request
-        .forbid(format!("unable to create new content in namespace {name} because it is being terminated"));
+    let mut status = request.forbid(format!(
+        "unable to create new content in namespace {name} because it is being terminated"
+    ));
     status.details.causes.push(Cause {
         reason: "NamespaceTerminating",
         message: format!("namespace {name} is being terminated"),
@@ -87,8 +88,14 @@ mod tests {
     #[test]
     fn content_needs_a_living_namespace() {
         let cluster = Cluster::default()
-            .with("namespaces", json!({"metadata": {"name": "live"}, "status": {"phase": "Active"}}))
-            .with("namespaces", json!({"metadata": {"name": "dying"}, "status": {"phase": "Terminating"}}));
+            .with(
+                "namespaces",
+                json!({"metadata": {"name": "live"}, "status": {"phase": "Active"}}),
+            )
+            .with(
+                "namespaces",
+                json!({"metadata": {"name": "dying"}, "status": {"phase": "Terminating"}}),
+            );
         let cases = [
             (Case::create("pods", pod("live")), ""),
             (Case::create("pods", pod("none")), "namespaces \"none\" not found"),
@@ -109,7 +116,8 @@ mod tests {
         for (case, expected) in cases {
             assert_eq!(case.refusal(&NamespaceLifecycle, &cluster), expected);
         }
-        let status = Case::create("pods", pod("dying")).run(&NamespaceLifecycle, &cluster).unwrap_err();
+        let status =
+            Case::create("pods", pod("dying")).run(&NamespaceLifecycle, &cluster).unwrap_err();
         assert_eq!(status.details.causes[0].reason, "NamespaceTerminating");
         assert_eq!((status.code, status.reason), (403, "Forbidden"));
     }

@@ -46,7 +46,9 @@ impl Plugin for NodeRestriction {
         let user = request.user;
         let Some(node) = node_of(user) else { return Ok(()) };
         if node.is_empty() {
-            return Err(request.forbid(format!("could not determine node from user \"{}\"", user.name)));
+            return Err(
+                request.forbid(format!("could not determine node from user \"{}\"", user.name))
+            );
         }
         if request.operation == Operation::Connect {
             return Ok(());
@@ -102,7 +104,8 @@ fn check_pod(node: &str, request: &Request<'_>, cluster: &dyn Lookup) -> Verdict
         )),
         ("status", Operation::Update) => check_pod_status(node, request),
         ("status", operation) => refuse(format!("unexpected operation \"{}\"", operation.text())),
-        ("eviction", Operation::Create) => {
+        // The API server marks and deletes the pod on behalf of the same request.
+        ("eviction", _) => {
             let found = cluster.get("", "pods", request.namespace, request.object_name());
             let Some(found) = found else {
                 let status = Status::not_found("", "pods", request.object_name());
@@ -113,7 +116,6 @@ fn check_pod(node: &str, request: &Request<'_>, cluster: &dyn Lookup) -> Verdict
             }
             refuse(format!("node {node} can only evict pods with spec.nodeName set to itself"))
         }
-        ("eviction", operation) => refuse(format!("unexpected operation {}", operation.text())),
         (other, _) => refuse(format!(
             "unexpected pod subresource \"{other}\", only 'status' and 'eviction' are allowed"
         )),
@@ -124,7 +126,9 @@ fn check_mirror_pod(node: &str, request: &Request<'_>, cluster: &dyn Lookup) -> 
     let pod = &request.object;
     let only = |what: &str| refuse(format!("node \"{node}\" can only create pods with {what}"));
     if !pods::is_mirror(pod) {
-        return refuse(format!("pod does not have \"{MIRROR}\" annotation, node \"{node}\" can only create mirror pods"));
+        return refuse(format!(
+            "pod does not have \"{MIRROR}\" annotation, node \"{node}\" can only create mirror pods"
+        ));
     }
     if tree::text(pod, "/spec/nodeName") != node {
         return only("spec.nodeName set to itself");
@@ -144,7 +148,9 @@ fn check_mirror_pod(node: &str, request: &Request<'_>, cluster: &dyn Lookup) -> 
         return only("a controller owner reference set to itself");
     }
     if tree::flag(owner, "/blockOwnerDeletion") == Some(true) {
-        return refuse(format!("node \"{node}\" must not set blockOwnerDeletion on an owner reference"));
+        return refuse(format!(
+            "node \"{node}\" must not set blockOwnerDeletion on an owner reference"
+        ));
     }
     let Some(found) = cluster.get("", "nodes", "", node) else {
         return Err(Refusal::Answer(Box::new(Status::not_found("", "nodes", node))));
@@ -179,7 +185,9 @@ fn check_references(node: &str, spec: &Value) -> Verdict {
 fn check_pod_status(node: &str, request: &Request<'_>) -> Verdict {
     let (new, old) = (&request.object, request.old_object());
     if tree::text(old, "/spec/nodeName") != node {
-        return refuse(format!("node \"{node}\" can only update pod status for pods with spec.nodeName set to itself"));
+        return refuse(format!(
+            "node \"{node}\" can only update pod status for pods with spec.nodeName set to itself"
+        ));
     }
     if !tree::same_at(new, old, "/metadata/labels") {
         return refuse(format!("node \"{node}\" cannot update labels through pod status"));
@@ -202,7 +210,9 @@ fn check_claim(node: &str, request: &Request<'_>) -> Verdict {
         api::meta::remove(&mut claim, "resourceVersion");
         api::meta::remove(&mut claim, "managedFields");
         if let Some(status) = claim.get_mut("status").and_then(Value::as_object_mut) {
-            for field in ["capacity", "conditions", "allocatedResourceStatuses", "allocatedResources"] {
+            for field in
+                ["capacity", "conditions", "allocatedResourceStatuses", "allocatedResources"]
+            {
                 status.remove(field);
             }
         }
@@ -211,7 +221,9 @@ fn check_claim(node: &str, request: &Request<'_>) -> Verdict {
     if tree::same(&strip(&request.object), &strip(request.old_object())) {
         return Ok(());
     }
-    refuse(format!("node \"{node}\" is not allowed to update fields other than status.quantity and status.conditions"))
+    refuse(format!(
+        "node \"{node}\" is not allowed to update fields other than status.quantity and status.conditions"
+    ))
 }
 
 fn check_node(node: &str, request: &Request<'_>) -> Verdict {
@@ -222,15 +234,19 @@ fn check_node(node: &str, request: &Request<'_>) -> Verdict {
     let (new, old) = (&request.object, request.old_object());
     let config = tree::at(new, "/spec/configSource").is_some();
     match request.operation {
-        Operation::Create if config => {
-            refuse(format!("node \"{node}\" is not allowed to create pods with a non-nil configSource"))
-        }
+        Operation::Create if config => refuse(format!(
+            "node \"{node}\" is not allowed to create pods with a non-nil configSource"
+        )),
         Operation::Create => match forbidden_labels(new, &Value::Null) {
             labels if labels.is_empty() => Ok(()),
-            labels => refuse(format!("node \"{node}\" is not allowed to set the following labels: {labels}")),
+            labels => refuse(format!(
+                "node \"{node}\" is not allowed to set the following labels: {labels}"
+            )),
         },
         Operation::Update if config && !tree::same_at(new, old, "/spec/configSource") => {
-            refuse(format!("node \"{node}\" is not allowed to update configSource to a new non-nil configSource"))
+            refuse(format!(
+                "node \"{node}\" is not allowed to update configSource to a new non-nil configSource"
+            ))
         }
         Operation::Update if !tree::same_at(new, old, "/spec/taints") => {
             refuse(format!("node \"{node}\" is not allowed to modify taints"))
@@ -285,7 +301,9 @@ fn check_token(node: &str, request: &Request<'_>, cluster: &dyn Lookup) -> Verdi
         return Err(Refusal::Answer(Box::new(Status::not_found("", "pods", name))));
     };
     if uid != &*pod.uid {
-        return refuse(format!("the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"));
+        return refuse(format!(
+            "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
+        ));
     }
     let pod = pod.to_value();
     if tree::text(&pod, "/spec/nodeName") != node {
@@ -338,7 +356,9 @@ fn csi_driver(pod: &Value, volume: &Value, cluster: &dyn Lookup) -> Option<Strin
 
 fn check_lease(node: &str, request: &Request<'_>) -> Verdict {
     if request.namespace != LEASE_NAMESPACE {
-        return refuse(format!("can only access leases in the \"{LEASE_NAMESPACE}\" system namespace"));
+        return refuse(format!(
+            "can only access leases in the \"{LEASE_NAMESPACE}\" system namespace"
+        ));
     }
     if request.object_name() != node {
         return refuse("can only access node lease with the same name as the requesting node");
@@ -360,7 +380,9 @@ fn check_slice(node: &str, request: &Request<'_>) -> Verdict {
         _ => return Ok(()),
     };
     if tree::text(object, "/spec/nodeName") != node {
-        return refuse(format!("can only {act} ResourceSlice with the same NodeName as the requesting node"));
+        return refuse(format!(
+            "can only {act} ResourceSlice with the same NodeName as the requesting node"
+        ));
     }
     Ok(())
 }
@@ -372,8 +394,8 @@ fn check_signing(node: &str, request: &Request<'_>) -> Verdict {
     if request.operation != Operation::Create || !for_kubelets.contains(&signer) {
         return Ok(());
     }
-    let subject =
-        subject_of(&request.object).map_err(|why| Refusal::Why(format!("unable to parse csr: {why}")))?;
+    let subject = subject_of(&request.object)
+        .map_err(|why| Refusal::Why(format!("unable to parse csr: {why}")))?;
     if subject.common_name != format!("{NODE_PREFIX}{node}") {
         return refuse(format!("can only create a node CSR with CN={NODE_PREFIX}{node}"));
     }

@@ -66,7 +66,10 @@ mod tests {
     #[test]
     fn growth_needs_a_bound_claim_and_a_class_that_grows() {
         let cluster = Cluster::default()
-            .with("storageclasses", json!({"metadata": {"name": "yes"}, "allowVolumeExpansion": true}))
+            .with(
+                "storageclasses",
+                json!({"metadata": {"name": "yes"}, "allowVolumeExpansion": true}),
+            )
             .with("storageclasses", json!({"metadata": {"name": "no"}}));
         let claim = |size: &str, class: &str, phase: &str| {
             json!({"metadata": {"name": "c"}, "status": {"phase": phase},
@@ -76,10 +79,19 @@ mod tests {
             ("1Gi", "no", "Pending", ""),
             ("2Gi", "yes", "Bound", ""),
             ("2Gi", "yes", "Pending", "Only bound persistent volume claims can be expanded"),
-            ("2Gi", "no", "Bound", "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize"),
+            (
+                "2Gi",
+                "no",
+                "Bound",
+                "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize",
+            ),
         ];
         for (size, class, phase, why) in cases {
-            let case = Case::update("persistentvolumeclaims", claim("1Gi", class, phase), claim(size, class, phase));
+            let case = Case::update(
+                "persistentvolumeclaims",
+                claim("1Gi", class, phase),
+                claim(size, class, phase),
+            );
             let refusal = case.refusal(&PersistentVolumeClaimResize, &cluster);
             assert!(refusal.ends_with(why) && refusal.is_empty() == why.is_empty(), "{refusal}");
         }

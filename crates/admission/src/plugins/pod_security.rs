@@ -52,9 +52,9 @@ impl Plugin for PodSecurity {
             return check_pod(request, cluster);
         }
         let resource = request.resource;
-        let template = TEMPLATES.iter().find(|(group, plural, _)| {
-            *group == resource.group && *plural == resource.plural
-        });
+        let template = TEMPLATES
+            .iter()
+            .find(|(group, plural, _)| *group == resource.group && *plural == resource.plural);
         if let Some((_, _, pointer)) = template.filter(|_| request.subresource.is_empty()) {
             warn_of_template(request, cluster, pointer);
         }
@@ -165,7 +165,9 @@ fn by_importance(pods: Vec<Value>) -> Vec<Value> {
     let (first, rest): (Vec<Value>, Vec<Value>) = pods.into_iter().partition(|pod| {
         let owners = tree::list(pod, "/metadata/ownerReferences");
         let owner = owners.iter().find(|owner| tree::flag(owner, "/controller") == Some(true));
-        let Some(owner) = owner.map(|owner| tree::text(owner, "/uid").to_owned()) else { return true };
+        let Some(owner) = owner.map(|owner| tree::text(owner, "/uid").to_owned()) else {
+            return true;
+        };
         let is_new = !controllers.contains(&owner);
         controllers.push(owner);
         is_new
@@ -192,7 +194,8 @@ fn check_present_pods(namespace: &str, policy: &Policy, cluster: &dyn Lookup) ->
     if !violations.is_empty() {
         warnings.push(format!("existing pods in namespace \"{namespace}\" violate the new PodSecurity enforce level \"{}\"", policy.enforce));
     }
-    let mut lines: Vec<String> = violations.into_iter().map(|(reason, pods)| line(&reason, &pods)).collect();
+    let mut lines: Vec<String> =
+        violations.into_iter().map(|(reason, pods)| line(&reason, &pods)).collect();
     lines.sort();
     warnings.extend(lines);
     warnings

@@ -46,11 +46,15 @@ mod tests {
 
     #[test]
     fn a_bound_pod_has_its_nodes_zone() {
-        let cluster = Cluster::default().with("nodes", json!({"metadata": {"name": "n", "labels": {
-            "topology.kubernetes.io/zone": "z", "other": "o"}}}));
+        let cluster = Cluster::default().with(
+            "nodes",
+            json!({"metadata": {"name": "n", "labels": {
+            "topology.kubernetes.io/zone": "z", "other": "o"}}}),
+        );
         let bound = json!({"metadata": {"name": "p"}, "spec": {"nodeName": "n"}});
         let free = json!({"metadata": {"name": "p"}, "spec": {}});
-        let labels = |case: Case| case.admitted(&PodTopologyLabels, &cluster)["metadata"]["labels"].clone();
+        let labels =
+            |case: Case| case.admitted(&PodTopologyLabels, &cluster)["metadata"]["labels"].clone();
         let zone = json!({"topology.kubernetes.io/zone": "z"});
         assert_eq!(labels(Case::create("pods", bound.clone())), zone);
         assert_eq!(labels(Case::update("pods", free.clone(), bound.clone()).at("binding")), zone);

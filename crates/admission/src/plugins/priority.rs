@@ -102,7 +102,8 @@ fn keep_priority(request: &mut Request<'_>) {
     let Some(old) = request.old else { return };
     for field in ["priority", "preemptionPolicy"] {
         let pointer = format!("/spec/{field}");
-        if let (None, Some(value)) = (tree::at(&request.object, &pointer), tree::at(old, &pointer)) {
+        if let (None, Some(value)) = (tree::at(&request.object, &pointer), tree::at(old, &pointer))
+        {
             tree::make(&mut request.object, "spec")[field] = value.clone();
         }
     }
@@ -123,17 +124,31 @@ mod tests {
         let cluster = Cluster::default().with(CLASSES, class("high", 7, false));
         let spec = |spec: Value| {
             let pod = json!({"metadata": {"name": "p"}, "spec": spec});
-            Case::create("pods", pod).run(&Priority, &cluster).map(|done| done.object["spec"].clone())
+            Case::create("pods", pod)
+                .run(&Priority, &cluster)
+                .map(|done| done.object["spec"].clone())
         };
-        assert_eq!(spec(json!({})).unwrap(), json!({"priority": 0, "preemptionPolicy": "PreemptLowerPriority"}));
+        assert_eq!(
+            spec(json!({})).unwrap(),
+            json!({"priority": 0, "preemptionPolicy": "PreemptLowerPriority"})
+        );
         assert_eq!(
             spec(json!({"priorityClassName": "high"})).unwrap(),
             json!({"priorityClassName": "high", "priority": 7, "preemptionPolicy": "Never"})
         );
         let refusals = [
-            (json!({"priorityClassName": "x"}), "pods \"p\" is forbidden: no PriorityClass with name x was found"),
-            (json!({"priorityClassName": "high", "priority": 8}), "pods \"p\" is forbidden: the integer value of priority (8) must not be provided in pod spec; priority admission controller computed 7 from the given PriorityClass name"),
-            (json!({"preemptionPolicy": "Never"}), "pods \"p\" is forbidden: the string value of PreemptionPolicy (Never) must not be provided in pod spec; priority admission controller computed PreemptLowerPriority from the given PriorityClass name"),
+            (
+                json!({"priorityClassName": "x"}),
+                "pods \"p\" is forbidden: no PriorityClass with name x was found",
+            ),
+            (
+                json!({"priorityClassName": "high", "priority": 8}),
+                "pods \"p\" is forbidden: the integer value of priority (8) must not be provided in pod spec; priority admission controller computed 7 from the given PriorityClass name",
+            ),
+            (
+                json!({"preemptionPolicy": "Never"}),
+                "pods \"p\" is forbidden: the string value of PreemptionPolicy (Never) must not be provided in pod spec; priority admission controller computed PreemptLowerPriority from the given PriorityClass name",
+            ),
         ];
         for (given, expected) in refusals {
             assert_eq!(spec(given).unwrap_err().message, expected);
@@ -146,7 +161,10 @@ mod tests {
         let pod = Case::create("pods", json!({"spec": {}})).admitted(&Priority, &cluster);
         assert_eq!(pod["spec"]["priorityClassName"], "a");
         let expected = "priorityclasses.scheduling.k8s.io \"b\" is forbidden: PriorityClass a is already marked as default. Only one default can exist";
-        assert_eq!(Case::create(CLASSES, class("b", 1, true)).refusal(&Priority, &cluster), expected);
+        assert_eq!(
+            Case::create(CLASSES, class("b", 1, true)).refusal(&Priority, &cluster),
+            expected
+        );
         assert_eq!(Case::create(CLASSES, class("b", 1, false)).refusal(&Priority, &cluster), "");
         let same = Case::update(CLASSES, class("a", 3, true), class("a", 3, true));
         assert_eq!(same.refusal(&Priority, &cluster), "");
@@ -155,7 +173,8 @@ mod tests {
     #[test]
     fn updates_keep_what_was_computed() {
         let old = json!({"spec": {"priority": 5}});
-        let pod = Case::update("pods", old, json!({"spec": {}})).admitted(&Priority, &Cluster::default());
+        let pod =
+            Case::update("pods", old, json!({"spec": {}})).admitted(&Priority, &Cluster::default());
         assert_eq!(pod["spec"]["priority"], 5);
     }
 }

@@ -45,12 +45,14 @@ impl Plugin for RuntimeClass {
 }
 
 fn class_of(request: &Request<'_>, cluster: &dyn Lookup) -> Result<Option<Value>, Status> {
-    let Some(name) = tree::at(&request.object, "/spec/runtimeClassName").and_then(Value::as_str) else {
+    let Some(name) = tree::at(&request.object, "/spec/runtimeClassName").and_then(Value::as_str)
+    else {
         return Ok(None);
     };
     let class = cluster.get("node.k8s.io", "runtimeclasses", "", name);
-    let class = class
-        .ok_or_else(|| request.forbid(format!("pod rejected: RuntimeClass \"{name}\" not found")))?;
+    let class = class.ok_or_else(|| {
+        request.forbid(format!("pod rejected: RuntimeClass \"{name}\" not found"))
+    })?;
     Ok(Some(class.to_value()))
 }
 
@@ -69,7 +71,8 @@ fn set_overhead(request: &mut Request<'_>, class: &Value) -> Result<(), Status> 
 
 fn set_scheduling(request: &mut Request<'_>, class: &Value) -> Result<(), Status> {
     for (key, wanted) in tree::entries(class, "/scheduling/nodeSelector") {
-        let own = tree::at(&request.object, "/spec/nodeSelector").and_then(|selector| selector.get(key));
+        let own =
+            tree::at(&request.object, "/spec/nodeSelector").and_then(|selector| selector.get(key));
         if let Some(own) = own.filter(|own| *own != wanted) {
             return Err(request.forbid(format!(
                 "conflict: runtimeClass.scheduling.nodeSelector[{key}] = {}; pod.spec.nodeSelector[{key}] = {}",
@@ -77,7 +80,8 @@ fn set_scheduling(request: &mut Request<'_>, class: &Value) -> Result<(), Status
                 own.as_str().unwrap_or_default()
             )));
         }
-        tree::make(tree::make(&mut request.object, "spec"), "nodeSelector")[key.as_str()] = wanted.clone();
+        tree::make(tree::make(&mut request.object, "spec"), "nodeSelector")[key.as_str()] =
+            wanted.clone();
     }
     let more = tree::list(class, "/scheduling/tolerations");
     if !more.is_empty() {
@@ -93,7 +97,8 @@ fn merge(all: &[Value]) -> Vec<Value> {
     for (i, toleration) in all.iter().enumerate() {
         let had = merged.iter().any(|have| includes(have, toleration));
         // Of equal ones the first stays.
-        let comes = all[i + 1..].iter().any(|next| next != toleration && includes(next, toleration));
+        let comes =
+            all[i + 1..].iter().any(|next| next != toleration && includes(next, toleration));
         if !had && !comes {
             merged.push(toleration.clone());
         }
@@ -148,7 +153,8 @@ mod tests {
     #[test]
     fn a_class_adds_its_overhead_and_its_place() {
         let spec = run(json!({"runtimeClassName": "vm", "nodeSelector": {"a": "b"},
-            "tolerations": [{"key": "vm", "operator": "Equal", "value": "x"}]})).unwrap();
+            "tolerations": [{"key": "vm", "operator": "Equal", "value": "x"}]}))
+        .unwrap();
         assert_eq!(spec["overhead"], json!({"cpu": "250m"}));
         assert_eq!(spec["nodeSelector"], json!({"a": "b", "vm": "yes"}));
         assert_eq!(spec["tolerations"], json!([{"key": "vm", "operator": "Exists"}]));
@@ -158,9 +164,15 @@ mod tests {
     fn contradictions_are_refused() {
         let cases = [
             (json!({"runtimeClassName": "no"}), "pod rejected: RuntimeClass \"no\" not found"),
-            (json!({"overhead": {"cpu": "1"}}), "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"),
+            (
+                json!({"overhead": {"cpu": "1"}}),
+                "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead",
+            ),
             (json!({"runtimeClassName": "vm", "overhead": {"cpu": "1"}}), MISMATCH),
-            (json!({"runtimeClassName": "vm", "nodeSelector": {"vm": "no"}}), "conflict: runtimeClass.scheduling.nodeSelector[vm] = yes; pod.spec.nodeSelector[vm] = no"),
+            (
+                json!({"runtimeClassName": "vm", "nodeSelector": {"vm": "no"}}),
+                "conflict: runtimeClass.scheduling.nodeSelector[vm] = yes; pod.spec.nodeSelector[vm] = no",
+            ),
         ];
         for (spec, why) in cases {
             assert_eq!(run(spec).unwrap_err(), format!("pods \"p\" is forbidden: {why}"));

@@ -70,9 +70,13 @@ fn check_mirror(request: &Request<'_>) -> Result<(), Status> {
     if !pods::secret_names(spec).is_empty() {
         return Err(request.forbid("a mirror pod may not reference secrets"));
     }
-    let sources = tree::list(spec, "/volumes").iter().flat_map(|volume| tree::list(volume, "/projected/sources"));
+    let sources = tree::list(spec, "/volumes")
+        .iter()
+        .flat_map(|volume| tree::list(volume, "/projected/sources"));
     if sources.into_iter().any(|source| tree::at(source, "/serviceAccountToken").is_some()) {
-        return Err(request.forbid("a mirror pod may not use ServiceAccountToken volume projections"));
+        return Err(
+            request.forbid("a mirror pod may not use ServiceAccountToken volume projections")
+        );
     }
     Ok(())
 }
@@ -82,7 +86,9 @@ fn account(request: &Request<'_>, cluster: &dyn Lookup) -> Result<Value, Status>
     let name = tree::text(pod, "/spec/serviceAccountName");
     if name.is_empty() {
         let pod = api::meta::name(pod);
-        return Err(request.forbid(format!("no service account specified for pod {namespace}/{pod}")));
+        return Err(
+            request.forbid(format!("no service account specified for pod {namespace}/{pod}"))
+        );
     }
     let found = cluster.get("", "serviceaccounts", namespace, name).ok_or_else(|| {
         request.forbid(format!("error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found"))
@@ -97,7 +103,8 @@ fn automounts(account: &Value, spec: &Value) -> bool {
 
 fn mount_token(spec: &mut Value, random: u64) {
     let present = tree::list(spec, "/volumes").iter().map(|volume| tree::text(volume, "/name"));
-    let present = present.into_iter().find(|name| name.starts_with(VOLUME_PREFIX)).map(str::to_owned);
+    let present =
+        present.into_iter().find(|name| name.starts_with(VOLUME_PREFIX)).map(str::to_owned);
     let name = present.clone().unwrap_or_else(|| format!("{VOLUME_PREFIX}{}", suffix(random)));
     let mut mounted = false;
     for list in ["initContainers", "containers"] {
@@ -135,7 +142,11 @@ fn token_volume(name: &str) -> Value {
 }
 
 /// The account must be there; where it says so, only the secrets that it lists may be used.
-fn check_secrets(request: &Request<'_>, cluster: &dyn Lookup, ephemeral: bool) -> Result<(), Status> {
+fn check_secrets(
+    request: &Request<'_>,
+    cluster: &dyn Lookup,
+    ephemeral: bool,
+) -> Result<(), Status> {
     let account = account(request, cluster)?;
     let enforced = matches!(
         api::meta::annotation(&account, ENFORCE_ANNOTATION),
@@ -152,7 +163,9 @@ fn check_secrets(request: &Request<'_>, cluster: &dyn Lookup, ephemeral: bool) -
     };
     let own = if ephemeral { None } else { foreign_volume(&account, spec) };
     let fault = own
-        .or_else(|| lists.iter().find_map(|(what, list)| foreign_variable(&account, spec, what, list)))
+        .or_else(|| {
+            lists.iter().find_map(|(what, list)| foreign_variable(&account, spec, what, list))
+        })
         .or_else(|| if ephemeral { None } else { foreign_pull_secret(&account, spec) });
     fault.map_or(Ok(()), |fault| Err(request.forbid(fault)))
 }
@@ -162,11 +175,14 @@ fn lists(account: &Value, list: &str, secret: &str) -> bool {
 }
 
 fn foreign_volume(account: &Value, spec: &Value) -> Option<String> {
-    let volumes = tree::list(spec, "/volumes").iter().filter_map(|volume| tree::at(volume, "/secret"));
+    let volumes =
+        tree::list(spec, "/volumes").iter().filter_map(|volume| tree::at(volume, "/secret"));
     let name = volumes.map(|secret| tree::text(secret, "/secretName"));
     let name = name.into_iter().find(|name| !lists(account, "/secrets", name))?;
     let account = api::meta::name(account);
-    Some(format!("volume with secret.secretName=\"{name}\" is not allowed because service account {account} does not reference that secret"))
+    Some(format!(
+        "volume with secret.secretName=\"{name}\" is not allowed because service account {account} does not reference that secret"
+    ))
 }
 
 fn foreign_variable(account: &Value, spec: &Value, what: &str, list: &str) -> Option<String> {
@@ -177,14 +193,18 @@ fn foreign_variable(account: &Value, spec: &Value, what: &str, list: &str) -> Op
             let Some(key) = tree::at(variable, "/valueFrom/secretKeyRef") else { continue };
             let (secret, name) = (tree::text(key, "/name"), tree::text(variable, "/name"));
             if !lists(account, "/secrets", secret) {
-                return Some(format!("{what} {within} with envVar {name} referencing secret.secretName=\"{secret}\" is not allowed because service account {owner} does not reference that secret"));
+                return Some(format!(
+                    "{what} {within} with envVar {name} referencing secret.secretName=\"{secret}\" is not allowed because service account {owner} does not reference that secret"
+                ));
             }
         }
         for source in tree::list(container, "/envFrom") {
             let Some(reference) = tree::at(source, "/secretRef") else { continue };
             let secret = tree::text(reference, "/name");
             if !lists(account, "/secrets", secret) {
-                return Some(format!("{what} {within} with envFrom referencing secret.secretName=\"{secret}\" is not allowed because service account {owner} does not reference that secret"));
+                return Some(format!(
+                    "{what} {within} with envFrom referencing secret.secretName=\"{secret}\" is not allowed because service account {owner} does not reference that secret"
+                ));
             }
         }
     }
@@ -196,7 +216,9 @@ fn foreign_pull_secret(account: &Value, spec: &Value) -> Option<String> {
     let secrets = tree::list(spec, "/imagePullSecrets").iter().enumerate();
     let mut names = secrets.map(|(i, secret)| (i, tree::text(secret, "/name")));
     let (i, name) = names.find(|(_, name)| !lists(account, "/imagePullSecrets", name))?;
-    Some(format!("imagePullSecrets[{i}].name=\"{name}\" is not allowed because service account {owner} does not reference that imagePullSecret"))
+    Some(format!(
+        "imagePullSecrets[{i}].name=\"{name}\" is not allowed because service account {owner} does not reference that imagePullSecret"
+    ))
 }
 
 #[cfg(test)]
@@ -213,10 +235,19 @@ mod tests {
             account
         };
         Cluster::default()
-            .with("serviceaccounts", account("default", json!({"imagePullSecrets": [{"name": "pull"}]})))
-            .with("serviceaccounts", account("quiet", json!({"automountServiceAccountToken": false})))
-            .with("serviceaccounts", json!({"metadata": {"name": "strict", "namespace": "n",
-                "annotations": {ENFORCE_ANNOTATION: "true"}}, "secrets": [{"name": "mine"}]}))
+            .with(
+                "serviceaccounts",
+                account("default", json!({"imagePullSecrets": [{"name": "pull"}]})),
+            )
+            .with(
+                "serviceaccounts",
+                account("quiet", json!({"automountServiceAccountToken": false})),
+            )
+            .with(
+                "serviceaccounts",
+                json!({"metadata": {"name": "strict", "namespace": "n",
+                "annotations": {ENFORCE_ANNOTATION: "true"}}, "secrets": [{"name": "mine"}]}),
+            )
     }
 
     fn pod(spec: Value) -> Case {
@@ -232,8 +263,12 @@ mod tests {
         assert_eq!(spec["serviceAccountName"], "default");
         assert_eq!(spec["imagePullSecrets"], json!([{"name": "pull"}]));
         assert_eq!(spec["volumes"][0]["name"], "kube-api-access-bbbbb");
-        assert_eq!(spec["volumes"][0]["projected"]["sources"][0]["serviceAccountToken"]["expirationSeconds"], 3607);
-        let mount = json!([{"name": "kube-api-access-bbbbb", "readOnly": true, "mountPath": MOUNT_PATH}]);
+        assert_eq!(
+            spec["volumes"][0]["projected"]["sources"][0]["serviceAccountToken"]["expirationSeconds"],
+            3607
+        );
+        let mount =
+            json!([{"name": "kube-api-access-bbbbb", "readOnly": true, "mountPath": MOUNT_PATH}]);
         assert_eq!(spec["containers"][0]["volumeMounts"], mount);
         assert_eq!(spec["containers"][1]["volumeMounts"].as_array().unwrap().len(), 1);
     }
@@ -243,7 +278,10 @@ mod tests {
         for (spec, mounts) in [
             (json!({"containers": [{}]}), true),
             (json!({"containers": [{}], "serviceAccountName": "quiet"}), false),
-            (json!({"containers": [{}], "serviceAccountName": "quiet", "automountServiceAccountToken": true}), true),
+            (
+                json!({"containers": [{}], "serviceAccountName": "quiet", "automountServiceAccountToken": true}),
+                true,
+            ),
             (json!({"containers": [{}], "automountServiceAccountToken": false}), false),
         ] {
             let pod = pod(spec).admitted(&ServiceAccount, &cluster());
@@ -254,28 +292,59 @@ mod tests {
     #[test]
     fn refusals_are_upstreams() {
         let mirror = |spec: Value| {
-            Case::create("pods", json!({"metadata": {"name": "p", "namespace": "n",
-                "annotations": {"kubernetes.io/config.mirror": "x"}}, "spec": spec}))
+            Case::create(
+                "pods",
+                json!({"metadata": {"name": "p", "namespace": "n",
+                "annotations": {"kubernetes.io/config.mirror": "x"}}, "spec": spec}),
+            )
         };
         let strict = |more: Value| {
-            let mut spec = json!({"serviceAccountName": "strict", "automountServiceAccountToken": false});
+            let mut spec =
+                json!({"serviceAccountName": "strict", "automountServiceAccountToken": false});
             for (key, value) in more.as_object().unwrap() {
                 spec[key] = value.clone();
             }
             pod(spec)
         };
         let cases = [
-            (pod(json!({"serviceAccountName": "x"})), "error looking up service account n/x: serviceaccount \"x\" not found"),
-            (mirror(json!({"serviceAccountName": "default"})), "a mirror pod may not reference service accounts"),
-            (mirror(json!({"volumes": [{"secret": {"secretName": "s"}}]})), "a mirror pod may not reference secrets"),
-            (strict(json!({"volumes": [{"secret": {"secretName": "s"}}]})), "volume with secret.secretName=\"s\" is not allowed because service account strict does not reference that secret"),
-            (strict(json!({"containers": [{"name": "c", "env": [{"name": "E", "valueFrom": {"secretKeyRef": {"name": "s"}}}]}]})), "container c with envVar E referencing secret.secretName=\"s\" is not allowed because service account strict does not reference that secret"),
-            (strict(json!({"imagePullSecrets": [{"name": "s"}]})), "imagePullSecrets[0].name=\"s\" is not allowed because service account strict does not reference that imagePullSecret"),
+            (
+                pod(json!({"serviceAccountName": "x"})),
+                "error looking up service account n/x: serviceaccount \"x\" not found",
+            ),
+            (
+                mirror(json!({"serviceAccountName": "default"})),
+                "a mirror pod may not reference service accounts",
+            ),
+            (
+                mirror(json!({"volumes": [{"secret": {"secretName": "s"}}]})),
+                "a mirror pod may not reference secrets",
+            ),
+            (
+                strict(json!({"volumes": [{"secret": {"secretName": "s"}}]})),
+                "volume with secret.secretName=\"s\" is not allowed because service account strict does not reference that secret",
+            ),
+            (
+                strict(
+                    json!({"containers": [{"name": "c", "env": [{"name": "E", "valueFrom": {"secretKeyRef": {"name": "s"}}}]}]}),
+                ),
+                "container c with envVar E referencing secret.secretName=\"s\" is not allowed because service account strict does not reference that secret",
+            ),
+            (
+                strict(json!({"imagePullSecrets": [{"name": "s"}]})),
+                "imagePullSecrets[0].name=\"s\" is not allowed because service account strict does not reference that imagePullSecret",
+            ),
         ];
         for (case, why) in cases {
-            assert_eq!(case.refusal(&ServiceAccount, &cluster()), format!("pods \"p\" is forbidden: {why}"));
+            assert_eq!(
+                case.refusal(&ServiceAccount, &cluster()),
+                format!("pods \"p\" is forbidden: {why}")
+            );
         }
         assert_eq!(mirror(json!({})).refusal(&ServiceAccount, &cluster()), "");
-        assert_eq!(strict(json!({"volumes": [{"secret": {"secretName": "mine"}}]})).refusal(&ServiceAccount, &cluster()), "");
+        assert_eq!(
+            strict(json!({"volumes": [{"secret": {"secretName": "mine"}}]}))
+                .refusal(&ServiceAccount, &cluster()),
+            ""
+        );
     }
 }

@@ -51,7 +51,8 @@ mod tests {
             let once = Case::create(plural, json!({"metadata": {"finalizers": ["a/b"]}}))
                 .admitted(&StorageObjectInUseProtection, &Cluster::default());
             assert_eq!(meta::finalizers(&once), ["a/b", finalizer]);
-            let twice = Case::create(plural, once).admitted(&StorageObjectInUseProtection, &Cluster::default());
+            let twice = Case::create(plural, once)
+                .admitted(&StorageObjectInUseProtection, &Cluster::default());
             assert_eq!(meta::finalizers(&twice).len(), 2);
         }
     }

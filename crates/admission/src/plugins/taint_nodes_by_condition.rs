@@ -39,10 +39,12 @@ mod tests {
     #[test]
     fn the_taint_is_added_once() {
         let node = json!({"metadata": {"name": "n"}});
-        let node = Case::create("nodes", node).admitted(&TaintNodesByCondition, &Cluster::default());
+        let node =
+            Case::create("nodes", node).admitted(&TaintNodesByCondition, &Cluster::default());
         let taints = json!([{"key": NOT_READY, "effect": "NoSchedule"}]);
         assert_eq!(node["spec"]["taints"], taints);
-        let node = Case::create("nodes", node).admitted(&TaintNodesByCondition, &Cluster::default());
+        let node =
+            Case::create("nodes", node).admitted(&TaintNodesByCondition, &Cluster::default());
         assert_eq!(node["spec"]["taints"], taints);
     }
 }

@@ -51,12 +51,32 @@ fn pods_use_what_they_ask_for() {
     let full = json!({"requests": {"cpu": "500m", "memory": "1Gi", "example.com/gpu": "1"}, "limits": {"cpu": "1", "example.com/gpu": "1"}});
     let cases = [
         (json!({"pods": "2"}), json!({"pods": "1"}), Ok(json!({"pods": "2"}))),
-        (json!({"pods": "1"}), json!({"pods": "1"}), Err("exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1")),
+        (
+            json!({"pods": "1"}),
+            json!({"pods": "1"}),
+            Err("exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1"),
+        ),
         (json!({"count/pods": "1"}), json!({"count/pods": "0"}), Ok(json!({"count/pods": "1"}))),
-        (json!({"requests.cpu": "1", "limits.cpu": "1"}), json!({"requests.cpu": "600m", "limits.cpu": "500m"}), Err("exceeded quota: q, requested: limits.cpu=1,requests.cpu=500m, used: limits.cpu=500m,requests.cpu=600m, limited: limits.cpu=1,requests.cpu=1")),
+        (
+            json!({"requests.cpu": "1", "limits.cpu": "1"}),
+            json!({"requests.cpu": "600m", "limits.cpu": "500m"}),
+            Err(
+                "exceeded quota: q, requested: limits.cpu=1,requests.cpu=500m, used: limits.cpu=500m,requests.cpu=600m, limited: limits.cpu=1,requests.cpu=1",
+            ),
+        ),
         (json!({"memory": "2Gi"}), json!({"memory": "0"}), Ok(json!({"memory": "1Gi"}))),
-        (json!({"requests.example.com/gpu": "0"}), json!({"requests.example.com/gpu": "0"}), Err("exceeded quota: q, requested: requests.example.com/gpu=1, used: requests.example.com/gpu=0, limited: requests.example.com/gpu=0")),
-        (json!({"limits.memory": "1Gi"}), json!({"limits.memory": "0"}), Err("failed quota: q: must specify limits.memory for: c")),
+        (
+            json!({"requests.example.com/gpu": "0"}),
+            json!({"requests.example.com/gpu": "0"}),
+            Err(
+                "exceeded quota: q, requested: requests.example.com/gpu=1, used: requests.example.com/gpu=0, limited: requests.example.com/gpu=0",
+            ),
+        ),
+        (
+            json!({"limits.memory": "1Gi"}),
+            json!({"limits.memory": "0"}),
+            Err("failed quota: q: must specify limits.memory for: c"),
+        ),
         (json!({"pods": "1"}), json!({}), Err("status unknown for quota: q, resources: pods")),
         (json!({"services": "1"}), json!({}), Ok(Value::Null)),
     ];
@@ -115,13 +135,17 @@ fn other_kinds_are_counted() {
     );
     let claim = json!({"metadata": {"name": "c"}, "spec": {"storageClassName": "fast", "resources": {"requests": {"storage": "3Gi"}}}});
     let hard = json!({"requests.storage": "5Gi", "fast.storageclass.storage.k8s.io/requests.storage": "1Gi"});
-    let none = json!({"requests.storage": "0", "fast.storageclass.storage.k8s.io/requests.storage": "0"});
-    assert!(create("persistentvolumeclaims", claim, quota(hard, none)).unwrap_err().contains(
-        "requested: fast.storageclass.storage.k8s.io/requests.storage=3Gi"
-    ));
+    let none =
+        json!({"requests.storage": "0", "fast.storageclass.storage.k8s.io/requests.storage": "0"});
+    assert!(
+        create("persistentvolumeclaims", claim, quota(hard, none))
+            .unwrap_err()
+            .contains("requested: fast.storageclass.storage.k8s.io/requests.storage=3Gi")
+    );
     for (plural, name) in [("secrets", "secrets"), ("deployments", "count/deployments.apps")] {
         let object = json!({"metadata": {"name": "o"}});
-        let refusal = create(plural, object, quota(json!({name: "0"}), json!({name: "0"}))).unwrap_err();
+        let refusal =
+            create(plural, object, quota(json!({name: "0"}), json!({name: "0"}))).unwrap_err();
         assert!(refusal.contains(&format!("exceeded quota: q, requested: {name}=1")), "{refusal}");
     }
 }
@@ -140,11 +164,21 @@ fn updates_pay_the_difference() {
 
 #[test]
 fn recounting_leaves_out_what_has_ended() {
-    let quota = quota(json!({"pods": "9", "count/pods": "9", "requests.cpu": "9", "secrets": "9"}), json!({}));
+    let quota = quota(
+        json!({"pods": "9", "count/pods": "9", "requests.cpu": "9", "secrets": "9"}),
+        json!({}),
+    );
     let live = pod(json!({"requests": {"cpu": "1"}}));
     let mut done = live.clone();
     done["status"] = json!({"phase": "Succeeded"});
     let pods = row("pods");
-    let used = recount(&quota, [(&*pods, &live), (&*pods, &done)], "2026-01-01T00:00:00Z".parse().unwrap());
-    assert_eq!(to_json(&used), json!({"pods": "1", "count/pods": "2", "requests.cpu": "1", "secrets": "0"}));
+    let used = recount(
+        &quota,
+        [(&*pods, &live), (&*pods, &done)],
+        "2026-01-01T00:00:00Z".parse().unwrap(),
+    );
+    assert_eq!(
+        to_json(&used),
+        json!({"pods": "1", "count/pods": "2", "requests.cpu": "1", "secrets": "0"})
+    );
 }

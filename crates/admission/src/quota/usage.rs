@@ -49,9 +49,9 @@ pub(super) fn concerns(resource: &Resource, name: &str) -> bool {
     }
     match place(resource) {
         ("", "pods") => {
-            let extended = name.strip_prefix("requests.").is_some_and(|rest| {
-                rest.contains('/') && !rest.contains("kubernetes.io/")
-            });
+            let extended = name
+                .strip_prefix("requests.")
+                .is_some_and(|rest| rest.contains('/') && !rest.contains("kubernetes.io/"));
             POD_RESOURCES.contains(&name)
                 || name.starts_with("hugepages-")
                 || name.starts_with("requests.hugepages-")
@@ -62,7 +62,8 @@ pub(super) fn concerns(resource: &Resource, name: &str) -> bool {
         }
         ("", "persistentvolumeclaims") => {
             let storage = ["persistentvolumeclaims", "requests.storage"];
-            let of_class = name.split_once(CLASS_SUFFIX).is_some_and(|(_, what)| storage.contains(&what));
+            let of_class =
+                name.split_once(CLASS_SUFFIX).is_some_and(|(_, what)| storage.contains(&what));
             storage.contains(&name) || of_class
         }
         ("resource.k8s.io", "resourceclaims") => name.ends_with(DEVICE_CLASS_SUFFIX),
@@ -118,8 +119,9 @@ fn pod_resources(requests: &Amounts, limits: &Amounts) -> Amounts {
         }
     }
     for (name, amount) in requests {
-        let extended =
-            name.contains('/') && !name.contains("kubernetes.io/") && !name.starts_with("requests.");
+        let extended = name.contains('/')
+            && !name.contains("kubernetes.io/")
+            && !name.starts_with("requests.");
         if name.starts_with("hugepages-") {
             used.insert(name.clone(), *amount);
         }
@@ -134,7 +136,8 @@ fn service(object: &Value) -> Amounts {
     let count = |number: usize| Quantity::from_units(i64::try_from(number).unwrap_or(i64::MAX));
     let ports = tree::list(object, "/spec/ports");
     let kind = tree::text(object, "/spec/type");
-    let explicit = ports.iter().filter(|port| tree::int(port, "/nodePort").unwrap_or(0) != 0).count();
+    let explicit =
+        ports.iter().filter(|port| tree::int(port, "/nodePort").unwrap_or(0) != 0).count();
     let suppressed = tree::flag(object, "/spec/allocateLoadBalancerNodePorts") == Some(false);
     let node_ports = match kind {
         "LoadBalancer" if suppressed => explicit,
@@ -155,7 +158,8 @@ fn claim(object: &Value) -> Amounts {
         None => tree::text(object, "/spec/storageClassName"),
     };
     let mut used = Amounts::from([("persistentvolumeclaims".to_owned(), one)]);
-    let amount = |pointer| tree::at(object, pointer).and_then(|size| Quantity::from_json(size).ok());
+    let amount =
+        |pointer| tree::at(object, pointer).and_then(|size| Quantity::from_json(size).ok());
     let asked = amount("/spec/resources/requests/storage");
     let size = asked.map(|asked| match amount("/status/allocatedResources/storage") {
         Some(allocated) if allocated > asked => allocated,
@@ -179,7 +183,8 @@ fn devices(object: &Value) -> Amounts {
         // Of alternatives the largest counts.
         let exact = tree::at(request, "/exactly").unwrap_or(request);
         let alternatives = tree::list(request, "/firstAvailable");
-        let wanted = if alternatives.is_empty() { vec![exact] } else { alternatives.iter().collect() };
+        let wanted =
+            if alternatives.is_empty() { vec![exact] } else { alternatives.iter().collect() };
         let mut by_class: BTreeMap<&str, i64> = BTreeMap::new();
         for one in wanted {
             let count = match tree::text(one, "/allocationMode") {
@@ -218,9 +223,9 @@ pub(super) fn lacking(resource: &Resource, object: &Value, names: &[String]) -> 
             }
         }
     }
-    let texts = missing.into_iter().map(|(name, containers)| {
-        format!("{name} for: {}", Vec::from_iter(containers).join(","))
-    });
+    let texts = missing
+        .into_iter()
+        .map(|(name, containers)| format!("{name} for: {}", Vec::from_iter(containers).join(",")));
     let texts: Vec<String> = texts.collect();
     (!texts.is_empty()).then(|| format!("must specify {}", texts.join("; ")))
 }
@@ -233,7 +238,9 @@ pub(super) fn fits_scope(resource: &Resource, object: &Value, scope: &Value) -> 
         (("", "pods"), "NotTerminating") => !is_terminating(object),
         (("", "pods"), "BestEffort") => is_best_effort(object),
         (("", "pods"), "NotBestEffort") => !is_best_effort(object),
-        (("", "pods"), "PriorityClass") => selects(scope, tree::text(object, "/spec/priorityClassName")),
+        (("", "pods"), "PriorityClass") => {
+            selects(scope, tree::text(object, "/spec/priorityClassName"))
+        }
         (("", "pods"), "CrossNamespacePodAffinity") => reaches_other_namespaces(object),
         (("", "persistentvolumeclaims"), "VolumeAttributesClass") => {
             selects(scope, tree::text(object, "/spec/volumeAttributesClassName"))
@@ -261,7 +268,9 @@ fn is_best_effort(pod: &Value) -> bool {
     let names_any = |holder: &Value| {
         ["/resources/requests", "/resources/limits"].iter().any(|pointer| {
             let amounts = pods::amounts(tree::at(holder, pointer));
-            ["cpu", "memory"].iter().any(|name| amounts.get(*name).is_some_and(|amount| !amount.is_zero()))
+            ["cpu", "memory"]
+                .iter()
+                .any(|name| amounts.get(*name).is_some_and(|amount| !amount.is_zero()))
         })
     };
     let spec = pod.get("spec").unwrap_or(&Value::Null);
@@ -271,7 +280,8 @@ fn is_best_effort(pod: &Value) -> bool {
 
 fn reaches_other_namespaces(pod: &Value) -> bool {
     let reaches = |term: &Value| {
-        !tree::list(term, "/namespaces").is_empty() || tree::at(term, "/namespaceSelector").is_some()
+        !tree::list(term, "/namespaces").is_empty()
+            || tree::at(term, "/namespaceSelector").is_some()
     };
     ["podAffinity", "podAntiAffinity"].iter().any(|kind| {
         let list = |mode: &str| tree::list(pod, &format!("/spec/affinity/{kind}/{mode}"));

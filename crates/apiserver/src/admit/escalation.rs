@@ -44,21 +44,26 @@ impl Server {
         }
         let rules = read_rules(new);
         self.confirm(request, &rules)?;
-        let aggregates = |role: &Value| role.get("aggregationRule").is_some_and(|rule| !rule.is_null());
+        let aggregates =
+            |role: &Value| role.get("aggregationRule").is_some_and(|rule| !rule.is_null());
         if (aggregates(new) || aggregates(old)) && self.confirm(request, &everything()).is_err() {
-            return Err(request.forbid("must have cluster-admin privileges to use the aggregationRule"));
+            return Err(
+                request.forbid("must have cluster-admin privileges to use the aggregationRule")
+            );
         }
         Ok(())
     }
 
     fn check_binding(&self, request: &Request<'_>) -> Result<(), Status> {
         let (new, old) = (&request.object, request.old_object());
-        if request.operation == Operation::Update && same(new, old, "roleRef") && same(new, old, "subjects")
+        if request.operation == Operation::Update
+            && same(new, old, "roleRef")
+            && same(new, old, "subjects")
         {
             return Ok(());
         }
-        let role: RoleRef =
-            serde_json::from_value(new["roleRef"].clone()).map_err(|error| Status::bad_request(error.to_string()))?;
+        let role: RoleRef = serde_json::from_value(new["roleRef"].clone())
+            .map_err(|error| Status::bad_request(error.to_string()))?;
         let plural = if role.kind == "ClusterRole" { "clusterroles" } else { "roles" };
         if self.has_right(request, "bind", plural, &role.name) {
             return Ok(());
@@ -90,7 +95,8 @@ impl Server {
 
     fn confirm(&self, request: &Request<'_>, wanted: &[PolicyRule]) -> Result<(), Status> {
         let user = request.user;
-        let (held, faults) = self.policy.rules_and_faults(&user.name, &user.groups, request.namespace);
+        let (held, faults) =
+            self.policy.rules_and_faults(&user.name, &user.groups, request.namespace);
         let missing = rbac::describe_missing(&held, wanted);
         if missing.is_empty() {
             return Ok(());

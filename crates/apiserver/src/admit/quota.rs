@@ -36,7 +36,11 @@ impl QuotaLocks {
 
 impl Server {
     /// Charges the quotas of the request's namespace, or refuses.
-    pub(super) async fn charge_quotas(&self, call: &Call, request: &Request<'_>) -> Result<(), Status> {
+    pub(super) async fn charge_quotas(
+        &self,
+        call: &Call,
+        request: &Request<'_>,
+    ) -> Result<(), Status> {
         if !quota::applies(request) {
             return Ok(());
         }
@@ -45,8 +49,11 @@ impl Server {
             return Ok(());
         }
         let _one_writer = self.quota_locks.of(request.namespace).lock().await;
-        let quotas: Vec<Value> =
-            quotas.list(request.namespace, |_| true).iter().map(|quota| Object::to_value(quota)).collect();
+        let quotas: Vec<Value> = quotas
+            .list(request.namespace, |_| true)
+            .iter()
+            .map(|quota| Object::to_value(quota))
+            .collect();
         let charges = quota::charges(request, &quotas)?;
         if request.dry_run {
             return Ok(());
@@ -79,11 +86,18 @@ impl Server {
             let options =
                 WriteOptions { manager: "kube-apiserver".to_owned(), ..WriteOptions::default() };
             match self.update(&own, Part::Status, &options, change).await {
-                Err(status) if status.code == 404 && status.details.kind == "resourcequotas" => Ok(()),
+                Err(status) if status.code == 404 && status.details.kind == "resourcequotas" => {
+                    Ok(())
+                }
                 other => other.map(|_| ()),
             }
             .inspect_err(|status| {
-                tracing::debug!(quota = name, user = call.user.name, why = status.message, "not charged");
+                tracing::debug!(
+                    quota = name,
+                    user = call.user.name,
+                    why = status.message,
+                    "not charged"
+                );
             })
         })
     }

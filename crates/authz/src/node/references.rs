@@ -16,8 +16,9 @@ fn environments(spec: &PodSpec) -> impl Iterator<Item = (&[EnvVar], &[EnvFromSou
     let main = main.map(|container| (&container.env, &container.env_from));
     let ephemeral = spec.ephemeral_containers.iter().flatten();
     let ephemeral = ephemeral.map(|container| (&container.env, &container.env_from));
-    main.chain(ephemeral)
-        .map(|(env, from)| (env.as_deref().unwrap_or_default(), from.as_deref().unwrap_or_default()))
+    main.chain(ephemeral).map(|(env, from)| {
+        (env.as_deref().unwrap_or_default(), from.as_deref().unwrap_or_default())
+    })
 }
 
 fn volumes(spec: &PodSpec) -> impl Iterator<Item = &Volume> {
@@ -29,7 +30,8 @@ pub(super) fn secrets(pod: &Pod) -> BTreeSet<&str> {
     let Some(spec) = spec(pod) else { return BTreeSet::new() };
     let mut names: BTreeSet<&str> = BTreeSet::new();
     for (env, from) in environments(spec) {
-        let keys = env.iter().filter_map(|variable| variable.value_from.as_ref()?.secret_key_ref.as_ref());
+        let keys =
+            env.iter().filter_map(|variable| variable.value_from.as_ref()?.secret_key_ref.as_ref());
         names.extend(keys.map(|key| key.name.as_str()));
         let whole = from.iter().filter_map(|source| source.secret_ref.as_ref());
         names.extend(whole.map(|secret| secret.name.as_str()));
@@ -44,7 +46,8 @@ pub(super) fn secrets(pod: &Pod) -> BTreeSet<&str> {
 
 fn volume_source_secrets(volume: &Volume) -> Vec<&str> {
     let mut names: Vec<&str> = Vec::new();
-    let projected = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
+    let projected =
+        volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
     names.extend(projected.filter_map(|source| Some(source.secret.as_ref()?.name.as_str())));
     names.extend(volume.secret.iter().filter_map(|secret| secret.secret_name.as_deref()));
     names.extend(volume.azure_file.iter().map(|file| file.secret_name.as_str()));
@@ -67,15 +70,19 @@ pub(super) fn config_maps(pod: &Pod) -> BTreeSet<&str> {
     let Some(spec) = spec(pod) else { return BTreeSet::new() };
     let mut names: BTreeSet<&str> = BTreeSet::new();
     for (env, from) in environments(spec) {
-        let keys = env.iter().filter_map(|variable| variable.value_from.as_ref()?.config_map_key_ref.as_ref());
+        let keys = env
+            .iter()
+            .filter_map(|variable| variable.value_from.as_ref()?.config_map_key_ref.as_ref());
         names.extend(keys.map(|key| key.name.as_str()));
         let whole = from.iter().filter_map(|source| source.config_map_ref.as_ref());
         names.extend(whole.map(|map| map.name.as_str()));
     }
     for volume in volumes(spec) {
         names.extend(volume.config_map.iter().map(|map| map.name.as_str()));
-        let projected = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
-        names.extend(projected.filter_map(|source| Some(source.config_map.as_ref()?.name.as_str())));
+        let projected =
+            volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
+        names
+            .extend(projected.filter_map(|source| Some(source.config_map.as_ref()?.name.as_str())));
     }
     names.remove("");
     names

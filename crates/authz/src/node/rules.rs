@@ -24,7 +24,8 @@ const ROWS: &[Row] = &[
 /// The rows as rules.
 pub(super) fn node_rules() -> &'static [PolicyRule] {
     static RULES: OnceLock<Vec<PolicyRule>> = OnceLock::new();
-    let list = |items: &[&str]| -> Vec<String> { items.iter().map(|item| (*item).to_owned()).collect() };
+    let list =
+        |items: &[&str]| -> Vec<String> { items.iter().map(|item| (*item).to_owned()).collect() };
     RULES.get_or_init(|| {
         let rules = ROWS.iter().map(|(verbs, group, resources)| PolicyRule {
             verbs: list(verbs),

@@ -36,12 +36,17 @@ impl Cluster for Small {
 
     fn pods_of(&self, node: &str, namespace: &str) -> Vec<Arc<Pod>> {
         let here = node == "n" && matches!(namespace, "" | "a");
-        if here { [pod("a", "p"), pod("a", "mirror")].into_iter().flatten().collect() } else { Vec::new() }
+        if here {
+            [pod("a", "p"), pod("a", "mirror")].into_iter().flatten().collect()
+        } else {
+            Vec::new()
+        }
     }
 
     fn claim(&self, namespace: &str, name: &str) -> Option<Arc<PersistentVolumeClaim>> {
         let found = (namespace, name) == ("a", "claim");
-        found.then(|| read(json!({"metadata": {"name": "claim"}, "spec": {"volumeName": "volume"}})))
+        found
+            .then(|| read(json!({"metadata": {"name": "claim"}, "spec": {"volumeName": "volume"}})))
     }
 
     fn volume(&self, name: &str) -> Option<Arc<PersistentVolume>> {
@@ -130,12 +135,24 @@ fn nothing_else_may() {
         ("get /serviceaccounts a/sa", "can only create tokens for individual service accounts"),
         ("get /pods a/x", stranger),
         ("list /pods /", "can only list/watch pods with spec.nodeName field selector"),
-        ("list /pods / spec.nodeName=m", "can only list/watch pods with spec.nodeName field selector"),
+        (
+            "list /pods / spec.nodeName=m",
+            "can only list/watch pods with spec.nodeName field selector",
+        ),
         ("get /nodes /m", "node 'n' cannot read 'm', only its own Node object"),
         ("list /nodes /", "node 'n' cannot read all nodes, only its own Node object"),
-        ("get coordination.k8s.io/leases kube-node-lease/m", "can only access node lease with the same name as the requesting node"),
-        ("get coordination.k8s.io/leases a/n", "can only access leases in the \"kube-node-lease\" system namespace"),
-        ("list resource.k8s.io/resourceslices /", "can only list/watch/deletecollection resourceslices with nodeName field selector"),
+        (
+            "get coordination.k8s.io/leases kube-node-lease/m",
+            "can only access node lease with the same name as the requesting node",
+        ),
+        (
+            "get coordination.k8s.io/leases a/n",
+            "can only access leases in the \"kube-node-lease\" system namespace",
+        ),
+        (
+            "list resource.k8s.io/resourceslices /",
+            "can only list/watch/deletecollection resourceslices with nodeName field selector",
+        ),
         ("delete apps/deployments a/x", ""),
     ] {
         assert_eq!(ask(line), Decision::NoOpinion(why.to_owned()), "{line}");

@@ -145,7 +145,9 @@ fn bad_values<'a>(
 ) -> (bool, Vec<&'a str>, BTreeSet<&'a str>) {
     let mut values = BTreeSet::new();
     let mut judge = |holder: &'a Value| {
-        let Some(value) = tree::at(holder, &format!("/securityContext{pointer}")) else { return false };
+        let Some(value) = tree::at(holder, &format!("/securityContext{pointer}")) else {
+            return false;
+        };
         let value = tree::text(value, "/type");
         let bad = is_bad(value);
         if bad {
@@ -179,7 +181,11 @@ fn app_armor(pod: &Pod<'_>) -> Option<Finding> {
     }
     finding(
         plural("forbidden AppArmor profile", "forbidden AppArmor profiles", values.len()),
-        format!("{} must not set AppArmor profile type to {}", setters.join(" and "), join_quoted(&values)),
+        format!(
+            "{} must not set AppArmor profile type to {}",
+            setters.join(" and "),
+            join_quoted(&values)
+        ),
     )
 }
 
@@ -221,7 +227,11 @@ fn adds_text(names: &[&str], capabilities: BTreeSet<&str>) -> String {
 
 fn capabilities_baseline(pod: &Pod<'_>) -> Option<Finding> {
     let (names, bad) = added(pod, &DEFAULT_CAPABILITIES);
-    if names.is_empty() { None } else { finding("non-default capabilities", adds_text(&names, bad)) }
+    if names.is_empty() {
+        None
+    } else {
+        finding("non-default capabilities", adds_text(&names, bad))
+    }
 }
 
 fn capabilities_restricted(pod: &Pod<'_>) -> Option<Finding> {
@@ -267,7 +277,8 @@ fn host_ports(pod: &Pod<'_>) -> Option<Finding> {
     let mut ports = BTreeSet::new();
     let mut names = Vec::new();
     for container in pod.containers() {
-        let own = tree::list(container, "/ports").iter().filter_map(|port| tree::int(port, "/hostPort"));
+        let own =
+            tree::list(container, "/ports").iter().filter_map(|port| tree::int(port, "/hostPort"));
         let own: Vec<String> = own.filter(|port| *port != 0).map(|port| port.to_string()).collect();
         if !own.is_empty() {
             names.push(name(container));
@@ -277,7 +288,8 @@ fn host_ports(pod: &Pod<'_>) -> Option<Finding> {
     if names.is_empty() {
         return None;
     }
-    let (uses, word) = (plural("uses", "use", names.len()), plural("hostPort", "hostPorts", ports.len()));
+    let (uses, word) =
+        (plural("uses", "use", names.len()), plural("hostPort", "hostPorts", ports.len()));
     let ports = Vec::from_iter(ports).join(", ");
     finding("hostPort", format!("{} {uses} {word} {ports}", containers(&names)))
 }
@@ -308,7 +320,10 @@ fn hosts_of_probes(pod: &Pod<'_>) -> Option<Finding> {
     }
     let uses = plural("uses", "use", names.len());
     let word = plural("probe or lifecycle host", "probe or lifecycle hosts", hosts.len());
-    finding("probe or lifecycle host", format!("{} {uses} {word} {}", containers(&names), join_quoted(hosts)))
+    finding(
+        "probe or lifecycle host",
+        format!("{} {uses} {word} {}", containers(&names), join_quoted(hosts)),
+    )
 }
 
 fn flagged<'a>(pod: &Pod<'a>, pointer: &str) -> Vec<&'a str> {
@@ -344,7 +359,10 @@ fn proc_mount(pod: &Pod<'_>) -> Option<Finding> {
         return None;
     }
     let who = containers(&names);
-    finding("procMount", format!("{who} must not set securityContext.procMount to {}", join_quoted(types)))
+    finding(
+        "procMount",
+        format!("{who} must not set securityContext.procMount to {}", join_quoted(types)),
+    )
 }
 
 fn selinux(pod: &Pod<'_>) -> Option<Finding> {
@@ -354,9 +372,8 @@ fn selinux(pod: &Pod<'_>) -> Option<Finding> {
         let pointer = "/securityContext/seLinuxOptions";
         let Some(options) = tree::at(holder, pointer) else { return false };
         let kind = tree::text(options, "/type");
-        let good_kind =
-            matches!(kind, "" | "container_t" | "container_init_t" | "container_kvm_t")
-                || (engine && kind == "container_engine_t");
+        let good_kind = matches!(kind, "" | "container_t" | "container_init_t" | "container_kvm_t")
+            || (engine && kind == "container_engine_t");
         if !good_kind {
             types.insert(kind.to_owned());
         }
@@ -367,7 +384,8 @@ fn selinux(pod: &Pod<'_>) -> Option<Finding> {
         !good_kind || own_user || own_role
     };
     let by_pod = judge(pod.spec);
-    let names: Vec<&str> = pod.containers().filter(|container| judge(container)).map(name).collect();
+    let names: Vec<&str> =
+        pod.containers().filter(|container| judge(container)).map(name).collect();
     let who = setters(by_pod, &names)?;
     let mut bad = Vec::new();
     if !types.is_empty() {
@@ -375,7 +393,10 @@ fn selinux(pod: &Pod<'_>) -> Option<Finding> {
     }
     bad.extend(user.then(|| "user may not be set".to_owned()));
     bad.extend(role.then(|| "role may not be set".to_owned()));
-    finding("seLinuxOptions", format!("{who} set forbidden securityContext.seLinuxOptions: {}", bad.join("; ")))
+    finding(
+        "seLinuxOptions",
+        format!("{who} set forbidden securityContext.seLinuxOptions: {}", bad.join("; ")),
+    )
 }
 
 fn is_bad_seccomp(kind: &str) -> bool {
@@ -384,7 +405,10 @@ fn is_bad_seccomp(kind: &str) -> bool {
 
 fn seccomp_text(who: &str, values: BTreeSet<&str>) -> Option<Finding> {
     let values = join_quoted(values);
-    finding("seccompProfile", format!("{who} must not set securityContext.seccompProfile.type to {values}"))
+    finding(
+        "seccompProfile",
+        format!("{who} must not set securityContext.seccompProfile.type to {values}"),
+    )
 }
 
 fn seccomp_baseline(pod: &Pod<'_>) -> Option<Finding> {
@@ -401,7 +425,8 @@ fn seccomp_annotations(pod: &Pod<'_>) -> Option<Finding> {
     let keys = pod.containers().map(|container| format!("{prefix}{}", name(container)));
     let mut forbidden = BTreeSet::new();
     for key in std::iter::once(own).chain(keys) {
-        let value = pod.metadata.get("annotations").and_then(|all| all.get(&key)).and_then(Value::as_str);
+        let value =
+            pod.metadata.get("annotations").and_then(|all| all.get(&key)).and_then(Value::as_str);
         let allowed = value.is_none_or(|value| {
             matches!(value, "runtime/default" | "docker/default") || value.starts_with("localhost/")
         });
@@ -430,10 +455,13 @@ fn seccomp_restricted(pod: &Pod<'_>) -> Option<Finding> {
     if tree::at(pod.spec, pointer).is_some() || names.is_empty() {
         return None;
     }
-    finding("seccompProfile", format!(
-        "pod or {} must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\"",
-        containers(&names)
-    ))
+    finding(
+        "seccompProfile",
+        format!(
+            "pod or {} must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\"",
+            containers(&names)
+        ),
+    )
 }
 
 /// Sysctls that are kept apart per pod, with the version that added them.
@@ -453,7 +481,8 @@ const SAFE_SYSCTLS: [(&str, u32); 12] = [
 ];
 
 fn sysctls(pod: &Pod<'_>) -> Option<Finding> {
-    let safe = |name: &str| SAFE_SYSCTLS.iter().any(|(safe, since)| *safe == name && *since <= pod.minor);
+    let safe =
+        |name: &str| SAFE_SYSCTLS.iter().any(|(safe, since)| *safe == name && *since <= pod.minor);
     let set = tree::list(pod.spec, "/securityContext/sysctls").iter().map(name);
     let forbidden: Vec<&str> = set.filter(|name| !safe(name)).collect();
     if forbidden.is_empty() { None } else { finding("forbidden sysctls", forbidden.join(", ")) }
@@ -463,7 +492,10 @@ fn windows_host_process(pod: &Pod<'_>) -> Option<Finding> {
     let pointer = "/securityContext/windowsOptions/hostProcess";
     let by_pod = tree::flag(pod.spec, pointer) == Some(true);
     let who = setters(by_pod, &flagged(pod, pointer))?;
-    finding("hostProcess", format!("{who} must not set securityContext.windowsOptions.hostProcess=true"))
+    finding(
+        "hostProcess",
+        format!("{who} must not set securityContext.windowsOptions.hostProcess=true"),
+    )
 }
 
 fn privilege_escalation(pod: &Pod<'_>) -> Option<Finding> {
@@ -529,7 +561,9 @@ fn restricted_volumes(pod: &Pod<'_>) -> Option<Finding> {
             continue;
         }
         names.push(name(volume));
-        kinds.insert(RESTRICTED_VOLUMES.into_iter().find(|kind| has(volume, kind)).unwrap_or("unknown"));
+        kinds.insert(
+            RESTRICTED_VOLUMES.into_iter().find(|kind| has(volume, kind)).unwrap_or("unknown"),
+        );
     }
     if names.is_empty() {
         return None;
@@ -570,7 +604,8 @@ fn run_as_user(pod: &Pod<'_>) -> Option<Finding> {
         return None;
     }
     let is_root = |holder: &Value| tree::int(holder, "/securityContext/runAsUser") == Some(0);
-    let names: Vec<&str> = pod.containers().filter(|container| is_root(container)).map(name).collect();
+    let names: Vec<&str> =
+        pod.containers().filter(|container| is_root(container)).map(name).collect();
     let who = setters(is_root(pod.spec), &names)?;
     finding("runAsUser=0", format!("{who} must not set runAsUser=0"))
 }

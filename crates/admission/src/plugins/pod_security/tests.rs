@@ -33,17 +33,50 @@ fn baseline_refuses_ways_out() {
     let container = |more: Value| json!({"containers": [{"name": "c", "securityContext": more}]});
     let cases = [
         (json!({"containers": [{"name": "c"}]}), ""),
-        (container(json!({"privileged": true})), r#"privileged (container "c" must not set securityContext.privileged=true)"#),
-        (json!({"hostNetwork": true, "hostPID": true}), "host namespaces (hostNetwork=true, hostPID=true)"),
-        (json!({"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}), r#"hostPath volumes (volume "v")"#),
-        (json!({"containers": [{"name": "c", "ports": [{"hostPort": 80}, {"hostPort": 443}]}]}), r#"hostPort (container "c" uses hostPorts 443, 80)"#),
-        (container(json!({"capabilities": {"add": ["NET_ADMIN", "CHOWN"]}})), r#"non-default capabilities (container "c" must not include "NET_ADMIN" in securityContext.capabilities.add)"#),
-        (container(json!({"procMount": "Unmasked"})), r#"procMount (container "c" must not set securityContext.procMount to "Unmasked")"#),
-        (container(json!({"seccompProfile": {"type": "Unconfined"}})), r#"seccompProfile (container "c" must not set securityContext.seccompProfile.type to "Unconfined")"#),
-        (container(json!({"seLinuxOptions": {"type": "x", "user": "u"}})), r#"seLinuxOptions (container "c" set forbidden securityContext.seLinuxOptions: type "x"; user may not be set)"#),
-        (json!({"securityContext": {"sysctls": [{"name": "kernel.msgmax"}]}}), "forbidden sysctls (kernel.msgmax)"),
-        (json!({"securityContext": {"appArmorProfile": {"type": "Unconfined"}}}), r#"forbidden AppArmor profile (pod must not set AppArmor profile type to "Unconfined")"#),
-        (json!({"securityContext": {"windowsOptions": {"hostProcess": true}}}), "hostProcess (pod must not set securityContext.windowsOptions.hostProcess=true)"),
+        (
+            container(json!({"privileged": true})),
+            r#"privileged (container "c" must not set securityContext.privileged=true)"#,
+        ),
+        (
+            json!({"hostNetwork": true, "hostPID": true}),
+            "host namespaces (hostNetwork=true, hostPID=true)",
+        ),
+        (
+            json!({"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}),
+            r#"hostPath volumes (volume "v")"#,
+        ),
+        (
+            json!({"containers": [{"name": "c", "ports": [{"hostPort": 80}, {"hostPort": 443}]}]}),
+            r#"hostPort (container "c" uses hostPorts 443, 80)"#,
+        ),
+        (
+            container(json!({"capabilities": {"add": ["NET_ADMIN", "CHOWN"]}})),
+            r#"non-default capabilities (container "c" must not include "NET_ADMIN" in securityContext.capabilities.add)"#,
+        ),
+        (
+            container(json!({"procMount": "Unmasked"})),
+            r#"procMount (container "c" must not set securityContext.procMount to "Unmasked")"#,
+        ),
+        (
+            container(json!({"seccompProfile": {"type": "Unconfined"}})),
+            r#"seccompProfile (container "c" must not set securityContext.seccompProfile.type to "Unconfined")"#,
+        ),
+        (
+            container(json!({"seLinuxOptions": {"type": "x", "user": "u"}})),
+            r#"seLinuxOptions (container "c" set forbidden securityContext.seLinuxOptions: type "x"; user may not be set)"#,
+        ),
+        (
+            json!({"securityContext": {"sysctls": [{"name": "kernel.msgmax"}]}}),
+            "forbidden sysctls (kernel.msgmax)",
+        ),
+        (
+            json!({"securityContext": {"appArmorProfile": {"type": "Unconfined"}}}),
+            r#"forbidden AppArmor profile (pod must not set AppArmor profile type to "Unconfined")"#,
+        ),
+        (
+            json!({"securityContext": {"windowsOptions": {"hostProcess": true}}}),
+            "hostProcess (pod must not set securityContext.windowsOptions.hostProcess=true)",
+        ),
     ];
     for (spec, why) in cases {
         let expected = if why.is_empty() {
@@ -79,25 +112,34 @@ fn restricted_wants_hardening() {
     ));
     let mut spec = hardened();
     spec["containers"][0]["securityContext"]["runAsUser"] = json!(0);
-    assert!(refusal("restricted", "latest", spec.clone()).ends_with(r#"runAsUser=0 (container "c" must not set runAsUser=0)"#));
+    assert!(
+        refusal("restricted", "latest", spec.clone())
+            .ends_with(r#"runAsUser=0 (container "c" must not set runAsUser=0)"#)
+    );
     assert_eq!(refusal("restricted", "v1.22", spec), "");
 }
 
 #[test]
 fn versions_choose_the_rules() {
-    let spec = json!({"securityContext": {"sysctls": [{"name": "net.ipv4.tcp_rmem", "value": "1"}]}});
+    let spec =
+        json!({"securityContext": {"sysctls": [{"name": "net.ipv4.tcp_rmem", "value": "1"}]}});
     assert_eq!(refusal("baseline", "v1.32", spec.clone()), "");
-    assert!(refusal("baseline", "v1.31", spec).contains("baseline:v1.31\": forbidden sysctls (net.ipv4.tcp_rmem)"));
+    assert!(
+        refusal("baseline", "v1.31", spec)
+            .contains("baseline:v1.31\": forbidden sysctls (net.ipv4.tcp_rmem)")
+    );
 }
 
 #[test]
 fn warnings_are_for_pods_and_templates() {
     let cluster = cluster(json!({"pod-security.kubernetes.io/warn": "baseline"}));
     let spec = json!({"hostNetwork": true});
-    let expected = ["would violate PodSecurity \"baseline:latest\": host namespaces (hostNetwork=true)"];
+    let expected =
+        ["would violate PodSecurity \"baseline:latest\": host namespaces (hostNetwork=true)"];
     let done = Case::create("pods", pod(spec.clone())).run(&PodSecurity, &cluster).unwrap();
     assert_eq!(done.warnings, expected);
-    let deployment = json!({"metadata": {"name": "d", "namespace": "n"}, "spec": {"template": {"spec": spec}}});
+    let deployment =
+        json!({"metadata": {"name": "d", "namespace": "n"}, "spec": {"template": {"spec": spec}}});
     let done = Case::create("deployments", deployment.clone()).run(&PodSecurity, &cluster).unwrap();
     assert_eq!(done.warnings, expected);
     let strict = enforcing("baseline", "latest");
@@ -133,9 +175,14 @@ fn namespaces_are_checked_and_warn_of_present_pods() {
         cluster = cluster.with("pods", one);
     }
     let strict = namespace(json!({"pod-security.kubernetes.io/enforce": "baseline"}));
-    let done = Case::update("namespaces", namespace(json!({})), strict).run(&PodSecurity, &cluster).unwrap();
-    assert_eq!(done.warnings, [
-        "existing pods in namespace \"n\" violate the new PodSecurity enforce level \"baseline:latest\"",
-        "a (and 2 other pods): host namespaces",
-    ]);
+    let done = Case::update("namespaces", namespace(json!({})), strict)
+        .run(&PodSecurity, &cluster)
+        .unwrap();
+    assert_eq!(
+        done.warnings,
+        [
+            "existing pods in namespace \"n\" violate the new PodSecurity enforce level \"baseline:latest\"",
+            "a (and 2 other pods): host namespaces",
+        ]
+    );
 }
