@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use admission::Operation;
 use api::meta;
 use api::status::{Cause, Status};
 use http::Request;
@@ -34,6 +35,7 @@ pub(super) async fn answer(
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
     let options = DeleteOptions::read(call, eviction.get("deleteOptions").unwrap_or(&Value::Null))?;
+    admit(server, call, eviction, &options).await?;
     let pod = server.present(call).await?.to_value();
     let exempt = matches!(text(&pod, "/status/phase"), "Pending" | "Succeeded" | "Failed")
         || meta::is_deleting(&pod);
@@ -47,6 +49,20 @@ pub(super) async fn answer(
     Ok(json_answer(201, &json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
     })))
+}
+
+/// Admission sees the creation of an Eviction, as upstream's does; the deletion that follows is its own.
+async fn admit(
+    server: &Server,
+    call: &Call,
+    eviction: Value,
+    options: &DeleteOptions,
+) -> Result<(), Status> {
+    let write = WriteOptions { dry_run: options.dry_run, ..WriteOptions::default() };
+    let (null, now) = (Value::Null, server.clock.now());
+    let mut request = call.admission(Operation::Create, eviction, None, &null, &write, now);
+    server.admit_mutating(call, &mut request).await?;
+    server.admit_validating(call, &mut request).await
 }
 
 fn budgets_of(server: &Server, pod: &Value) -> Vec<Arc<PodDisruptionBudget>> {
