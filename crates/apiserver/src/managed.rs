@@ -1,25 +1,153 @@
 //! Field ownership: who last set which field (`metadata.managedFields`).
+//!
+//! The rules are `patch::managers`; here is what they need to know of a request. Server-side apply
+//! decides on ownership itself (`patching::apply`).
+
+use std::sync::Arc;
 
 use api::meta;
+use api::resource::Resource;
 use api::status::Status;
-use serde_json::Value;
+use patch::managers::{self, Versions, Write};
+use schema::Schema;
+use serde_json::{Map, Value};
 
 use crate::call::{Call, WriteOptions};
+use crate::metadata::seconds;
+use crate::registry::Table;
 use crate::server::Server;
 
 impl Server {
     /// Brings the record of field ownership up to date with a write.
     pub(crate) fn track_fields(
         &self,
-        _call: &Call,
+        call: &Call,
         object: &mut Value,
         old: Option<&Value>,
-        _options: &WriteOptions,
+        options: &WriteOptions,
     ) -> Result<(), Status> {
-        match old.and_then(|old| meta::get(old, "managedFields")) {
-            Some(managers) => meta::set(object, "managedFields", managers.clone()),
-            None => meta::remove(object, "managedFields"),
+        if is_apply(call) {
+            return Ok(());
         }
+        let context = Context::of(self, call);
+        let write = context.write(call, &options.manager);
+        let list = start(call, object, old);
+        let owners = match old {
+            Some(old) => managers::update(old, object, list.as_ref(), false, &write),
+            None => {
+                let empty = empty_form(&call.resource, &context.schema);
+                managers::update(&empty, object, list.as_ref(), true, &write)
+            }
+        };
+        set_owners(object, owners);
         Ok(())
+    }
+}
+
+/// Writes `managedFields`, or removes it when nobody owns anything.
+pub(crate) fn set_owners(object: &mut Value, owners: Option<Value>) {
+    match owners {
+        Some(owners) => meta::set(object, "managedFields", owners),
+        None => meta::remove(object, "managedFields"),
+    }
+}
+
+/// The record that a write starts from: the client's where it has a usable one (only through the object
+/// itself), else the present one. A client may also have it forgotten.
+fn start(call: &Call, object: &Value, old: Option<&Value>) -> Option<Value> {
+    let present = old.and_then(|old| meta::get(old, "managedFields"));
+    let given = meta::get(object, "managedFields");
+    if !call.subresource().is_empty() || given == present {
+        return present.cloned();
+    }
+    if managers::is_reset(given) {
+        return None;
+    }
+    let usable = |list: &&Value| managers::decode(list).is_ok_and(|managers| !managers.is_empty());
+    given.filter(usable).or(present).cloned()
+}
+
+/// Whether a request is a server-side apply.
+pub(crate) fn is_apply(call: &Call) -> bool {
+    let media_type = call.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    call.info.verb == "patch"
+        && media_type.is_some_and(|media_type| media_type.trim_start().starts_with("application/apply-patch"))
+}
+
+/// An object of a kind in which nothing is set yet: what a new object is compared with.
+pub(crate) fn empty_form(resource: &Resource, schema: &Schema) -> Value {
+    let mut empty = Map::new();
+    empty.insert("apiVersion".to_owned(), resource.api_version().into());
+    empty.insert("kind".to_owned(), (&*resource.kind).into());
+    let mut empty = Value::Object(empty);
+    if let Some(definition) = schema.definition_name() {
+        codec::go_form(&mut empty, definition);
+    }
+    empty
+}
+
+/// What the ownership rules need to know of a request.
+pub(crate) struct Context {
+    table: Arc<Table>,
+    kind: String,
+    api_version: String,
+    time: String,
+    pub(crate) schema: Schema,
+    ignored: &'static [&'static str],
+}
+
+impl Context {
+    pub(crate) fn of(server: &Server, call: &Call) -> Self {
+        let table = server.registry.table();
+        let schema = table.schema(&call.resource);
+        let ignored: &[&str] = match call.subresource() {
+            "" if call.resource.has_status => &["status"],
+            "status" => &["spec"],
+            _ => &[],
+        };
+        Self {
+            schema,
+            ignored,
+            kind: call.resource.kind.to_string(),
+            api_version: call.resource.api_version(),
+            time: seconds(server.clock.now()),
+            table,
+        }
+    }
+
+    pub(crate) fn write<'a>(&'a self, call: &'a Call, manager: &'a str) -> Write<'a> {
+        Write {
+            manager,
+            api_version: &self.api_version,
+            subresource: call.subresource(),
+            time: &self.time,
+            schema: &self.schema,
+            ignored: self.ignored,
+            versions: self,
+        }
+    }
+
+    fn row(&self, api_version: &str) -> Option<&Arc<Resource>> {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        self.table.find_kind(group, version, &self.kind)
+    }
+}
+
+impl Versions for Context {
+    fn convert(&self, object: &Value, api_version: &str) -> Option<(Value, Schema)> {
+        let from = self.row(object.get("apiVersion").and_then(Value::as_str)?)?;
+        let to = self.row(api_version)?;
+        let schema = self.table.schema(to);
+        let mut object = object.clone();
+        if from.version != to.version || from.group != to.group {
+            if !from.is_storage_form() {
+                from.strategy.to_storage(&mut object);
+            }
+            if !to.is_storage_form() {
+                to.strategy.from_storage(&mut object);
+            }
+        }
+        meta::object_mut(&mut object).insert("apiVersion".to_owned(), to.api_version().into());
+        Some((object, schema))
     }
 }

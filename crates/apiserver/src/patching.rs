@@ -1,15 +1,25 @@
-//! PATCH: the four kinds of patch, on an object or one of its subresources.
+//! PATCH: three kinds of patch, on an object or one of its subresources. The fourth, server-side apply,
+//! is in [`apply`].
+
+mod apply;
 
 use std::sync::Arc;
 
+use api::field;
+use api::meta;
+
 use api::status::Status;
 use http::Request;
+use patch::managers;
 use schema::Schema;
-use serde_json::Value;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
 
 use crate::body;
-use crate::call::Call;
+use crate::call::{Call, WriteOptions};
 use crate::handle::read_body;
+use crate::limits::WRITE_TRIES_MAX;
+use crate::managed;
 use crate::respond::{Answer, Body as HttpBody};
 use crate::server::Server;
 use crate::write::{Part, Written};
@@ -88,8 +98,12 @@ async fn write(
     part: Part,
 ) -> Result<Written, Status> {
     let options = call.write_options()?;
-    let patch = Patch::read(body)?;
+    check_options(call)?;
     let schema = server.registry.table().schema(&call.resource);
+    if managed::is_apply(call) {
+        return apply::write(server, call, body, part, &options).await;
+    }
+    let patch = Patch::read(body)?;
     if matches!(patch, Patch::Strategic(_)) && schema.definition_name().is_none() {
         return Err(Status::unsupported_media_type(
             "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
@@ -97,9 +111,96 @@ async fn write(
     }
     let change = |old: &Value| {
         let new = patch.apply(old, &schema)?;
-        check_against_schema(call, &new, &schema, &options.field_validation)
+        let forgets = managers::is_reset(meta::get(&new, "managedFields"));
+        let mut new = check_against_schema(call, &new, &schema, &options.field_validation)?;
+        if forgets {
+            // An empty list would not survive on the way; a list of one empty entry means the same.
+            meta::set(&mut new, "managedFields", json!([{}]));
+        }
+        Ok(new)
     };
+    if part == Part::Main && body.bytes.windows(MANAGED_FIELDS.len()).any(|at| at == MANAGED_FIELDS) {
+        return update_with_owners(server, call, part, &options, change).await;
+    }
     server.update(call, part, &options, change).await
+}
+
+const MANAGED_FIELDS: &[u8] = b"managedFields";
+/// Longest name of a field manager.
+const MANAGER_BYTES_MAX: usize = 128;
+
+/// Checks the options that only patches have, or have other rules for.
+fn check_options(call: &Call) -> Result<(), Status> {
+    let mut errors = Vec::new();
+    let (manager, path) = (call.query.text("fieldManager"), field::Path::new("fieldManager"));
+    if managed::is_apply(call) {
+        if manager.is_empty() {
+            errors.push(field::Error::required(&path, "is required for apply patch"));
+        }
+    } else if !call.query.text("force").is_empty() {
+        let force = field::Path::new("force");
+        errors.push(field::Error::forbidden(&force, "may not be specified for non-apply patch"));
+    }
+    if manager.len() > MANAGER_BYTES_MAX {
+        errors.push(field::Error::too_long(&path, MANAGER_BYTES_MAX));
+    }
+    for (at, character) in manager.char_indices().filter(|(_, character)| character.is_control()) {
+        let code = u32::from(character);
+        let detail = format!("invalid character U+{code:04X} (at position {at})");
+        errors.push(field::Error::invalid(&path, manager, detail));
+    }
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(Status::invalid("meta.k8s.io", "PatchOptions", "", &errors))
+}
+
+/// As [`Server::update`], for a change that may be to nothing but the owners: that is committed as it
+/// is, for there is nothing else to admit or validate.
+async fn update_with_owners(
+    server: &Server,
+    call: &Call,
+    part: Part,
+    options: &WriteOptions,
+    change: impl Fn(&Value) -> Result<Value, Status> + Send + Sync,
+) -> Result<Written, Status> {
+    for _ in 0..WRITE_TRIES_MAX {
+        let present = server.present(call).await?;
+        let old = server.in_version(&call.resource, &present);
+        let mut new = change(&old)?;
+        if !only_owners_differ(&new, &old) {
+            let first = Mutex::new(Some((present.revision, new)));
+            let change = |old: &Value| match first.lock().take() {
+                Some((revision, new)) if is_of_revision(old, revision) => Ok(new),
+                _ => change(old),
+            };
+            return server.update(call, part, options, change).await;
+        }
+        server.track_fields(call, &mut new, Some(&old), options)?;
+        let owners = |value: &Value| meta::get(value, "managedFields").cloned();
+        if managers::same_but_for_times(owners(&new).as_ref(), owners(&old).as_ref()) {
+            return Ok(Written { object: present, created: false });
+        }
+        if let Some(object) = server.commit(&call.resource, new, Some(&present), options).await? {
+            return Ok(Written { object, created: false });
+        }
+    }
+    let resource = &call.resource;
+    Err(Status::stale(&resource.group, &resource.plural, &call.info.name))
+}
+
+fn is_of_revision(object: &Value, revision: u64) -> bool {
+    meta::text(object, "resourceVersion").parse() == Ok(revision)
+}
+
+/// Whether two objects are the same but for their owners, in the form in which both are shown.
+fn only_owners_differ(new: &Value, old: &Value) -> bool {
+    let bare = |object: &Value| {
+        let mut object = object.clone();
+        meta::remove(&mut object, "managedFields");
+        object
+    };
+    meta::get(new, "managedFields") != meta::get(old, "managedFields") && bare(new) == bare(old)
 }
 
 /// A patched object goes through the decoder like any other body, so that types are checked and

@@ -3,5 +3,8 @@
 //! Pure functions on JSON trees, guided by a [`schema::Schema`] where lists are maps or sets. Reading
 //! bodies, conflicts with concurrent writers and storage are the API server's.
 
+pub mod apply;
+pub mod fields;
 pub mod json;
+pub mod managers;
 pub mod strategic;
