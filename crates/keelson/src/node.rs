@@ -1,6 +1,6 @@
 //! This machine's node: pod network, runtime, kubelet, service proxy.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +14,12 @@ use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Patch, PatchParams};
 use kubelet::Kubelet;
+use kubelet::server::access::Delegated;
 use parking_lot::RwLock;
 use podnet::BridgeNetwork;
 use runtime::Runtime;
 use serde_json::json;
+use tokio::net::TcpListener;
 
 use crate::config::ServerConfig;
 
@@ -89,13 +91,15 @@ pub struct RunningNode {
     name: String,
 }
 
-/// Starts everything that a node is, in `scope`. `dialer` learns of the kubelet.
+/// Starts everything that a node is, in `scope`. `tls` is what the kubelet shows on its port; `dialer`
+/// learns of the kubelet.
 ///
 /// # Errors
 /// The machine lacks something that a node needs.
 pub async fn start(
     config: NodeConfig,
     clients: NodeClients,
+    tls: Arc<rustls::ServerConfig>,
     dialer: &LocalDialer,
     scope: &task::Scope,
 ) -> anyhow::Result<RunningNode> {
@@ -115,6 +119,14 @@ pub async fn start(
         Kubelet::start(kubelet_config, clients.kubelet.clone(), service, images, scope)
             .await
             .context("start the kubelet")?;
+    let access = Arc::new(Delegated::new(clients.kubelet.clone(), &config.node_name));
+    let address = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), config.kubelet_port);
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?;
+    let serving = kubelet.clone();
+    scope.spawn_until_cancelled("kubelet server", async move {
+        serving.serve_tls(listener, tls, access).await;
+    });
     dialer.set(config.node_name.clone(), kubelet);
     let (proxying, proxy_clock) = (scope.child(), clock.clone());
     let proxy_config = proxy_config(&config);

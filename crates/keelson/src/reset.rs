@@ -52,9 +52,7 @@ fn reset_network(data_dir: &Path) -> anyhow::Result<()> {
 }
 
 fn reset_proxy() -> anyhow::Result<()> {
-    let mut proxy =
-        proxy::Proxy::open(&proxy::Config::new("reset")).context("open the service proxy")?;
-    proxy.reset().context("remove the rules of Services")
+    proxy::Proxy::remove().context("remove the rules of Services")
 }
 
 fn remove(folder: &Path) -> anyhow::Result<()> {

@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::ServerConfig;
 use crate::node::{self, LocalDialer, NodeClients, NodeConfig};
-use crate::pki::{Pki, write_private};
+use crate::pki::{Leaf, Pki, write_private};
 use crate::{kubeconfig, logging};
 
 /// How long the end may take before what still runs is cut off.
@@ -42,7 +42,8 @@ pub async fn run(config: ServerConfig) -> anyhow::Result<()> {
         say(&format!("node {} starts", node.node_name));
         let marking = component(&server, "system:apiserver", &["system:masters"], &scope);
         node::mark_control_plane(&marking, &node.node_name, &scope);
-        node::start(node, clients, &dialer, &scope).await?.ready().await?;
+        let tls = kubelet_tls(&config)?;
+        node::start(node, clients, tls, &dialer, &scope).await?.ready().await?;
     }
     say(&format!("ready: export KUBECONFIG={}", config.write_kubeconfig.display()));
     tokio::select! {
@@ -196,6 +197,21 @@ fn server_tls(config: &ServerConfig, pki: &Pki) -> anyhow::Result<Arc<rustls::Se
     addresses.sort_unstable();
     addresses.dedup();
     let leaf = pki.server.server("kube-apiserver", &names, &addresses)?;
+    let mut tls = mutual_tls(pki, &leaf)?;
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(tls))
+}
+
+fn kubelet_tls(config: &ServerConfig) -> anyhow::Result<Arc<rustls::ServerConfig>> {
+    let pki = Pki::open(&config.data_dir)?;
+    let name = format!("system:node:{}", config.node_name);
+    let names = std::slice::from_ref(&config.node_name);
+    let leaf = pki.server.server(&name, names, &[config.node_ip])?;
+    Ok(Arc::new(mutual_tls(&pki, &leaf)?))
+}
+
+/// Shows `leaf`, and checks client certificates where clients have one.
+fn mutual_tls(pki: &Pki, leaf: &Leaf) -> anyhow::Result<rustls::ServerConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let clients = WebPkiClientVerifier::builder_with_provider(
         Arc::new(pki.client.roots()?),
@@ -205,12 +221,10 @@ fn server_tls(config: &ServerConfig, pki: &Pki) -> anyhow::Result<Arc<rustls::Se
     .build()
     .context("check client certificates")?;
     let (chain, key) = leaf.chain();
-    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+    rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .context("set up TLS")?
         .with_client_cert_verifier(clients)
         .with_single_cert(chain, key)
-        .context("set up TLS")?;
-    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(tls))
+        .context("set up TLS")
 }

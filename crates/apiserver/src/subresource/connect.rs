@@ -4,6 +4,8 @@
 //! Upgrades (WebSocket, SPDY) are passed through byte for byte: both ends speak them, this server only
 //! checks rights and connects.
 
+mod html;
+
 use std::sync::Arc;
 
 use admission::Operation;
@@ -40,9 +42,14 @@ pub(super) async fn answer(
     if call.subresource() != "log" {
         admit(server, call).await?;
     }
+    if call.subresource() == "proxy" && html::needs_slash(&request) {
+        return html::redirect(&request);
+    }
     match (&*call.resource.plural, call.subresource()) {
-        ("pods", "proxy") => proxy_pod(server, call, request).await,
-        ("services", "proxy") => proxy_service(server, call, request).await,
+        ("pods", "proxy") => html::rewritten(call, proxy_pod(server, call, request).await?).await,
+        ("services", "proxy") => {
+            html::rewritten(call, proxy_service(server, call, request).await?).await
+        }
         ("nodes", "proxy") => {
             let node = call.info.name.split(':').next().unwrap_or_default();
             let path = format!("/{}", call.info.rest);
@@ -98,14 +105,36 @@ async fn kubelet(
     }
     let target = target_uri(&path, request.uri().query())?;
     let stream = dial_node(server, &node).await?;
-    if call.subresource() == "log" && websocket::is_wanted(call) {
-        let mut plain = Request::new(crate::respond::full(""));
-        plain.method_mut().clone_from(request.method());
-        let answer = send_on(server, plain, target, HeaderMap::new(), stream).await?;
-        let body = answer.into_body().map_err(|error| BodyError(error.into())).boxed_unsync();
-        return websocket::carry(server, call, request, body, Messages::Pieces);
+    if call.subresource() == "log" {
+        return log(server, call, request, target, stream).await;
     }
     forward(server, call, request, target, stream).await
+}
+
+/// A container's log, as a stream or in messages; what the kubelet refuses becomes a status.
+async fn log(
+    server: &Arc<Server>,
+    call: &Call,
+    request: Request<HttpBody>,
+    target: Uri,
+    stream: Box<dyn NodeStream>,
+) -> Result<Answer, Status> {
+    let mut plain = Request::new(crate::respond::full(""));
+    plain.method_mut().clone_from(request.method());
+    let answer = send_on(server, plain, target, HeaderMap::new(), stream).await?;
+    let code = answer.status();
+    let body = answer.into_body().map_err(|error| BodyError(error.into())).boxed_unsync();
+    if !code.is_success() {
+        let text = crate::body::read(body).await?;
+        let reason = if code == StatusCode::NOT_FOUND { "NotFound" } else { "BadRequest" };
+        let reason = if code.is_server_error() { "InternalError" } else { reason };
+        let message = String::from_utf8_lossy(&text).trim().to_owned();
+        return Err(Status::failure(code.as_u16(), reason, message));
+    }
+    if websocket::is_wanted(call) {
+        return websocket::carry(server, call, request, body, Messages::Pieces);
+    }
+    Ok(crate::respond::answer(200, "text/plain", body))
 }
 
 /// The container that the request names, or the only or default one.
