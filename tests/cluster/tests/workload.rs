@@ -153,6 +153,25 @@ fn commands_run_in_containers() {
 }
 
 #[test]
+fn a_terminal_is_a_terminal() {
+    let cluster = Cluster::with_images();
+    let kubectl = cluster.kubectl();
+    kubectl.apply(&shell_pod("target", "sleep 10000"));
+    wait_ready(&kubectl, "target");
+    // `script` gives kubectl a terminal, as a person's shell would.
+    let exec = kubectl.command(&["exec", "-it", "target", "--", "tty"]);
+    let words: Vec<String> = std::iter::once(exec.get_program())
+        .chain(exec.get_args())
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let mut script = std::process::Command::new("script");
+    let output =
+        script.args(["-qec", &words.join(" "), "/dev/null"]).stdin(Stdio::null()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("/dev/"), "{said}");
+}
+
+#[test]
 fn files_are_copied_both_ways() {
     let cluster = Cluster::with_images();
     let kubectl = cluster.kubectl();
