@@ -39,11 +39,11 @@ pub(super) fn pod(spec: &At<'_>, faults: &mut Faults) {
 }
 
 fn is_sysctl(text: &str) -> bool {
+    let is_end = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let is_part = |part: &str| {
-        part.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_'))
+        part.bytes().next().is_some_and(is_end)
+            && part.bytes().next_back().is_some_and(is_end)
+            && part.bytes().all(|b| is_end(b) || matches!(b, b'-' | b'_'))
     };
     text.len() <= SYSCTL_MAX && text.split(['.', '/']).all(is_part)
 }
