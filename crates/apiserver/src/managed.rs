@@ -10,7 +10,7 @@ use api::resource::Resource;
 use api::status::Status;
 use patch::managers::{self, Versions, Write};
 use schema::Schema;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::call::{Call, WriteOptions};
 use crate::metadata::seconds;
@@ -49,6 +49,14 @@ pub(crate) fn set_owners(object: &mut Value, owners: Option<Value>) {
     match owners {
         Some(owners) => meta::set(object, "managedFields", owners),
         None => meta::remove(object, "managedFields"),
+    }
+}
+
+/// Keeps a client's wish to forget all owners through the normal form, which has no empty lists: a list
+/// of one empty entry means the same.
+pub(crate) fn keep_reset(object: &mut Value) {
+    if managers::is_reset(meta::get(object, "managedFields")) {
+        meta::set(object, "managedFields", json!([{}]));
     }
 }
 

@@ -13,7 +13,7 @@ use http::Request;
 use patch::managers;
 use schema::Schema;
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::body;
 use crate::call::{Call, WriteOptions};
@@ -111,12 +111,8 @@ async fn write(
     }
     let change = |old: &Value| {
         let new = patch.apply(old, &schema)?;
-        let forgets = managers::is_reset(meta::get(&new, "managedFields"));
         let mut new = check_against_schema(call, &new, &schema, &options.field_validation)?;
-        if forgets {
-            // An empty list would not survive on the way; a list of one empty entry means the same.
-            meta::set(&mut new, "managedFields", json!([{}]));
-        }
+        managed::keep_reset(&mut new);
         Ok(new)
     };
     if part == Part::Main && body.bytes.windows(MANAGED_FIELDS.len()).any(|at| at == MANAGED_FIELDS) {
