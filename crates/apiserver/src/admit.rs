@@ -64,15 +64,20 @@ impl Server {
         call: &Call,
         request: &mut Request<'_>,
     ) -> Result<(), Status> {
+        let verdict = self.mutate(call, request).await;
+        // Warnings are for those who are refused, too.
+        self.send_warnings(call, request);
+        verdict
+    }
+
+    async fn mutate(&self, call: &Call, request: &mut Request<'_>) -> Result<(), Status> {
         request.random = self.random_number();
         self.await_surroundings(request).await?;
         for plugin in PLUGINS {
             plugin.mutate(request, self)?;
         }
         note_requester(request);
-        self.ask_mutating(call, request).await?;
-        self.send_warnings(call, request);
-        Ok(())
+        self.ask_mutating(call, request).await
     }
 
     pub(crate) async fn admit_validating(
@@ -80,14 +85,18 @@ impl Server {
         call: &Call,
         request: &mut Request<'_>,
     ) -> Result<(), Status> {
+        let verdict = self.validate(call, request).await;
+        self.send_warnings(call, request);
+        verdict
+    }
+
+    async fn validate(&self, call: &Call, request: &mut Request<'_>) -> Result<(), Status> {
         for plugin in PLUGINS {
             plugin.validate(request, self)?;
         }
         self.refuse_escalation(request)?;
         self.ask_validating(call, request).await?;
-        self.charge_quotas(call, request).await?;
-        self.send_warnings(call, request);
-        Ok(())
+        self.charge_quotas(call, request).await
     }
 
     fn random_number(&self) -> u64 {
