@@ -11,6 +11,7 @@ mod dependents;
 mod deployment;
 mod disruption;
 mod dynamic;
+mod endpoint_mirror;
 mod endpoint_slice;
 mod endpoints;
 mod expectations;
@@ -25,6 +26,7 @@ mod pod_control;
 mod pod_gc;
 mod replica_set;
 mod replication_controller;
+mod resource_quota;
 mod revisions;
 mod root_ca;
 mod service_account;
@@ -65,6 +67,7 @@ const ALL: &[fn(&Context)] = &[
     daemon_set::start,
     deployment::start,
     disruption::start,
+    endpoint_mirror::start,
     endpoint_slice::start,
     endpoints::start,
     garbage_collector::start,
@@ -75,6 +78,7 @@ const ALL: &[fn(&Context)] = &[
     pod_gc::start,
     replica_set::start,
     replication_controller::start,
+    resource_quota::start,
     root_ca::start,
     service_account::start,
     stateful_set::start,

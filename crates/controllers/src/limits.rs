@@ -26,3 +26,5 @@ pub(crate) const DAEMON_PAUSE_MAX: Duration = Duration::from_secs(15 * 60);
 pub(crate) const POD_GC_PERIOD: Duration = Duration::from_secs(20);
 /// Ended pods that are kept in the whole cluster, as upstream's default.
 pub(crate) const TERMINATED_PODS_MAX: usize = 12_500;
+/// How often quotas are recounted without a cause, for kinds that are not watched; upstream's five minutes.
+pub(crate) const QUOTA_PERIOD: Duration = Duration::from_secs(300);

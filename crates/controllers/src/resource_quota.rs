@@ -1,0 +1,240 @@
+//! Recounts what ResourceQuotas bound. Admission charges what is made; what goes is noticed here.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use admission::quota::{recount, to_json};
+use api::resource::Resource;
+use client::{Change, Client, Informer, Kind, Outcome, WorkQueue, run_workers};
+use clock::Clock;
+use k8s_openapi::api::core::v1::{
+    ConfigMap, PersistentVolumeClaim, Pod, ReplicationController, ResourceQuota, Secret, Service,
+};
+use k8s_openapi::api::{apps, batch};
+use kube::api::PostParams;
+use reconcile::pods;
+use serde_json::{Value, json};
+
+use crate::Context;
+use crate::dynamic::{DynamicError, discover};
+use crate::kinds::{name_of, namespace_of, not_found};
+use crate::limits::{QUOTA_PERIOD, WORKERS};
+
+type Key = (String, String);
+
+#[derive(Debug, thiserror::Error)]
+enum RecountError {
+    #[error("cannot count the objects of a quota")]
+    Count(#[from] DynamicError),
+    #[error("cannot write a quota")]
+    Write(#[from] kube::Error),
+    #[error("cannot read a quota as a tree")]
+    Tree(#[from] serde_json::Error),
+}
+
+pub(crate) fn start(context: &Context) {
+    let queue: WorkQueue<Key> = WorkQueue::new();
+    let quotas = context.client.informer::<ResourceQuota>();
+    let adding = queue.clone();
+    quotas.on_change(move |change| {
+        let quota = change.object();
+        let counted = quota.status.as_ref().and_then(|status| status.hard.as_ref());
+        let new = quota.spec.as_ref().and_then(|spec| spec.hard.as_ref()) != counted;
+        if new && !matches!(change, Change::Deleted(_)) {
+            adding.add((namespace_of(&**quota), name_of(&**quota)));
+        }
+    });
+    let worker = Worker {
+        client: context.client.clone(),
+        clock: context.clock.clone(),
+        quotas,
+        queue: queue.clone(),
+        watching: Arc::default(),
+    };
+    run_workers(&context.scope, "resource quota controller", WORKERS, &queue, move |key| {
+        let worker = worker.clone();
+        async move { worker.reconcile(&key.0, &key.1).await }
+    });
+}
+
+#[derive(Clone)]
+struct Worker {
+    client: Client,
+    clock: Clock,
+    quotas: Informer<ResourceQuota>,
+    queue: WorkQueue<Key>,
+    watching: Arc<AtomicBool>,
+}
+
+impl Worker {
+    async fn reconcile(&self, namespace: &str, name: &str) -> Result<Outcome, RecountError> {
+        // A cluster without quotas watches nothing for them.
+        if !self.watching.swap(true, Ordering::SeqCst) {
+            self.watch_all();
+        }
+        let api = self.client.namespaced::<ResourceQuota>(namespace);
+        let Some(quota) = api.get_opt(name).await? else { return Ok(Outcome::Done) };
+        let tree = serde_json::to_value(&quota)?;
+        let objects = self.objects(namespace, &hard_names(&tree)).await?;
+        let pairs = objects.iter().flat_map(|(row, all)| all.iter().map(move |o| (&**row, o)));
+        let used = recount(&tree, pairs, self.clock.now());
+        let status = json!({"hard": tree["spec"]["hard"], "used": to_json(&used)});
+        if tree["status"] == status {
+            return Ok(Outcome::After(QUOTA_PERIOD));
+        }
+        let mut counted = quota;
+        counted.status = Some(serde_json::from_value(status)?);
+        match api.replace_status(name, &PostParams::default(), &counted).await {
+            Err(error) if !not_found(&error) => Err(error.into()),
+            _ => Ok(Outcome::After(QUOTA_PERIOD)),
+        }
+    }
+
+    /// What goes, or ends, wakes the quotas of its namespace.
+    fn watch_all(&self) {
+        self.watch::<ConfigMap>();
+        self.watch::<Secret>();
+        self.watch::<ReplicationController>();
+        self.watch::<apps::v1::Deployment>();
+        self.watch::<apps::v1::ReplicaSet>();
+        self.watch::<apps::v1::StatefulSet>();
+        self.watch::<batch::v1::Job>();
+        self.watch::<batch::v1::CronJob>();
+        let wake = self.waking();
+        self.client.informer::<Pod>().on_change(move |change| {
+            let ended = match change {
+                Change::Added(_) => false,
+                Change::Updated { old, new } => {
+                    (pods::is_terminal(new) && !pods::is_terminal(old)) || resources_of(old) != resources_of(new)
+                }
+                Change::Deleted(_) => true,
+            };
+            if ended {
+                wake(&namespace_of(&**change.object()));
+            }
+        });
+        let wake = self.waking();
+        self.client.informer::<Service>().on_change(move |change| {
+            if !matches!(change, Change::Added(_)) {
+                wake(&namespace_of(&**change.object()));
+            }
+        });
+        let wake = self.waking();
+        self.client.informer::<PersistentVolumeClaim>().on_change(move |change| {
+            if !matches!(change, Change::Added(_)) {
+                wake(&namespace_of(&**change.object()));
+            }
+        });
+    }
+
+    fn watch<K: Kind>(&self) {
+        let wake = self.waking();
+        self.client.informer::<K>().on_change(move |change| {
+            if matches!(change, Change::Deleted(_)) {
+                wake(&namespace_of(&**change.object()));
+            }
+        });
+    }
+
+    fn waking(&self) -> impl Fn(&str) + Send + Sync + 'static {
+        let (queue, quotas) = (self.queue.clone(), self.quotas.clone());
+        move |namespace| {
+            for quota in quotas.list_in(namespace) {
+                queue.add((namespace.to_owned(), name_of(&*quota)));
+            }
+        }
+    }
+
+    /// All objects that the named resources are about, from the server itself.
+    async fn objects(
+        &self,
+        namespace: &str,
+        names: &BTreeSet<String>,
+    ) -> Result<Vec<(Arc<Resource>, Vec<Value>)>, DynamicError> {
+        let mut all = Vec::new();
+        let places: BTreeSet<(&str, &str)> = names.iter().map(|name| place_of(name)).collect();
+        for (group, plural) in places {
+            let Some(row) = self.row(group, plural).await? else { continue };
+            let root = if group.is_empty() { "/api".to_owned() } else { format!("/apis/{group}") };
+            let path = format!("{root}/{}/namespaces/{namespace}/{plural}", row.version);
+            let request = http::Request::get(path).body(Vec::new())?;
+            let mut list: Value = self.client.kube().request(request).await?;
+            let Value::Array(items) = list["items"].take() else { continue };
+            all.push((row, items));
+        }
+        Ok(all)
+    }
+
+    async fn row(&self, group: &str, plural: &str) -> Result<Option<Arc<Resource>>, DynamicError> {
+        let mut rows = api::kinds::all().iter();
+        if let Some(row) = rows.find(|row| row.group == group && row.plural == plural) {
+            return Ok(row.is_namespaced().then(|| Arc::clone(row)));
+        }
+        let found = discover(&self.client.kube()).await?;
+        let found = found.into_iter().find(|f| f.group == group && f.plural == plural && f.namespaced);
+        // For counting, a custom kind is any kind with another name.
+        let shape = api::kinds::all().iter().find(|row| row.plural == "configmaps");
+        Ok(found.zip(shape).map(|(found, shape)| {
+            Arc::new(Resource {
+                group: Cow::Owned(found.group),
+                version: Cow::Owned(found.version),
+                kind: Cow::Owned(found.kind),
+                plural: Cow::Owned(found.plural),
+                ..(**shape).clone()
+            })
+        }))
+    }
+}
+
+fn hard_names(quota: &Value) -> BTreeSet<String> {
+    let hard = quota["spec"]["hard"].as_object();
+    hard.into_iter().flat_map(|hard| hard.keys().cloned()).collect()
+}
+
+/// Group and plural of the kind that a quota's resource is about.
+fn place_of(name: &str) -> (&str, &str) {
+    if let Some(counted) = name.strip_prefix("count/") {
+        let (plural, group) = counted.split_once('.').unwrap_or((counted, ""));
+        return (group, plural);
+    }
+    match name {
+        "configmaps" | "secrets" | "replicationcontrollers" | "resourcequotas"
+        | "persistentvolumeclaims" | "services" => ("", name),
+        "services.nodeports" | "services.loadbalancers" => ("", "services"),
+        "requests.storage" => ("", "persistentvolumeclaims"),
+        _ if name.contains(".storageclass.storage.k8s.io/") => ("", "persistentvolumeclaims"),
+        _ if name.contains(".deviceclass.resource.k8s.io/") => ("resource.k8s.io", "resourceclaims"),
+        _ => ("", "pods"),
+    }
+}
+
+/// What a pod asks for: it may be resized.
+fn resources_of(pod: &Pod) -> Vec<Option<k8s_openapi::api::core::v1::ResourceRequirements>> {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    containers.map(|container| container.resources.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::place_of;
+
+    #[test]
+    fn every_resource_has_its_kind() {
+        let cases = [
+            ("pods", ("", "pods")),
+            ("limits.cpu", ("", "pods")),
+            ("requests.nvidia.com/gpu", ("", "pods")),
+            ("services.nodeports", ("", "services")),
+            ("requests.storage", ("", "persistentvolumeclaims")),
+            ("gold.storageclass.storage.k8s.io/requests.storage", ("", "persistentvolumeclaims")),
+            ("count/deployments.apps", ("apps", "deployments")),
+            ("count/secrets", ("", "secrets")),
+            ("count/things.example.com", ("example.com", "things")),
+        ];
+        for (name, place) in cases {
+            assert_eq!(place_of(name), place, "{name}");
+        }
+    }
+}
