@@ -162,8 +162,16 @@ impl Collector {
             let state = self.state_of(&node, owner).await?;
             owners.push((owner.clone(), state));
         }
-        let blocking = self.graph.lock().has_blocking_dependents(uid);
-        self.act(&node, decide(&owners, blocking)).await
+        let (blocking, circle) = {
+            let graph = self.graph.lock();
+            (graph.has_blocking_dependents(uid), graph.has_waiting_dependents(uid))
+        };
+        let decision = decide(&owners, blocking);
+        if circle && decision == Decision::Delete(Some("Foreground")) {
+            // Its dependents wait for it as it would for them: it must not hold its owners back.
+            forgive_gone(self.unblock_owners(&node).await)?;
+        }
+        self.act(&node, decision).await
     }
 
     async fn act(&self, node: &Node, decision: Decision) -> Result<Outcome, DynamicError> {
@@ -242,6 +250,21 @@ impl Collector {
             "uid": node.uid,
             "resourceVersion": live["metadata"]["resourceVersion"],
             "ownerReferences": if kept.is_empty() { Value::Null } else { Value::Array(kept) },
+        }});
+        dynamic::merge(&kube, &node.path(), &patch).await
+    }
+
+    async fn unblock_owners(&self, node: &Node) -> Result<(), DynamicError> {
+        let kube = self.client.kube();
+        let Some(live) = dynamic::get(&kube, &node.path()).await? else { return Ok(()) };
+        let mut owners = live["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
+        for owner in &mut owners {
+            owner["blockOwnerDeletion"] = json!(false);
+        }
+        let patch = json!({"metadata": {
+            "uid": node.uid,
+            "resourceVersion": live["metadata"]["resourceVersion"],
+            "ownerReferences": owners,
         }});
         dynamic::merge(&kube, &node.path(), &patch).await
     }

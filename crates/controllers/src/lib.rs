@@ -32,6 +32,8 @@ mod root_ca;
 mod service_account;
 mod stateful_set;
 mod ttl_after_finished;
+mod volume_binding;
+mod volume_protection;
 
 use client::Client;
 use clock::Clock;
@@ -83,6 +85,8 @@ const ALL: &[fn(&Context)] = &[
     service_account::start,
     stateful_set::start,
     ttl_after_finished::start,
+    volume_binding::start,
+    volume_protection::start,
 ];
 
 /// Starts every controller; they run until the context's scope ends.

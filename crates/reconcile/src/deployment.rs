@@ -9,6 +9,8 @@ mod rollback;
 mod rollout;
 pub mod scaling;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -25,3 +25,5 @@ pub mod revision;
 pub mod stateful_set;
 pub mod template;
 pub mod ttl_after_finished;
+pub mod volume_binding;
+pub mod volume_protection;

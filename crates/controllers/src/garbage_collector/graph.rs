@@ -61,6 +61,13 @@ impl Graph {
         })
     }
 
+    /// Whether a dependent itself waits, in foreground deletion, for its own dependents.
+    pub(super) fn has_waiting_dependents(&self, uid: &str) -> bool {
+        let dependents = self.dependents(uid);
+        let mut known = dependents.iter().filter_map(|dependent| self.nodes.get(dependent));
+        known.any(|node| node.deleting && node.has_finalizer(reconcile::ownership::FOREGROUND))
+    }
+
     /// Takes an object in; the UIDs to look at.
     pub(super) fn apply(&mut self, resource: &Arc<Found>, object: &Object) -> Vec<String> {
         let Ok(Partial { metadata }) = object.decode::<Partial>() else { return Vec::new() };
