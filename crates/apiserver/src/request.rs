@@ -86,7 +86,8 @@ impl RequestInfo {
         if self.resource == "namespaces" {
             self.namespace = self.name.clone();
         }
-        if OPEN_ENDED.contains(&self.subresource.as_str()) && path.ends_with('/') {
+        let goes_on = OPEN_ENDED.contains(&self.subresource.as_str()) && !self.rest.is_empty();
+        if goes_on && path.ends_with('/') {
             self.rest.push('/');
         }
     }
@@ -206,6 +207,7 @@ mod tests {
             ("DELETE", "/apis/apps/v1/namespaces/a/deployments", "deletecollection g=apps v=v1 ns=a r=deployments n= s= rest="),
             ("POST", "/api/v1/namespaces/a/pods/x/exec?command=ls", "create g= v=v1 ns=a r=pods n=x s=exec rest="),
             ("GET", "/api/v1/namespaces/a/services/x:80/proxy/a/b/", "get g= v=v1 ns=a r=services n=x:80 s=proxy rest=a/b/"),
+            ("GET", "/api/v1/namespaces/a/pods/x/proxy/", "get g= v=v1 ns=a r=pods n=x s=proxy rest="),
             ("GET", "/healthz", "get /healthz"),
             ("GET", "/apis/apps/v1", "get /apis/apps/v1"),
             ("GET", "/api/v1/namespaces/a%2Fb/pods", "list g= v=v1 ns=a/b r=pods n= s= rest="),

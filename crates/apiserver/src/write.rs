@@ -57,6 +57,9 @@ impl Server {
         let now = self.clock.now();
         metadata::prepare_for_create(resource, &mut object, now, &mut self.random.lock());
         resource.strategy.default(&mut object);
+        // Owners are those of what the client wrote: what admission and allocation add is nobody's.
+        self.settle_form(resource, &mut object);
+        self.track_fields(call, &mut object, None, options)?;
         let null = Value::Null;
         let mut request = call.admission(Operation::Create, object, None, &null, options, now);
         self.admit_mutating(call, &mut request).await?;
@@ -74,7 +77,6 @@ impl Server {
         self.admit_validating(call, &mut request).await?;
         let mut object = request.object;
         let claims = self.claim(call, &mut object, None)?;
-        self.track_fields(call, &mut object, None, options)?;
         let result = self.commit_new(call, object, options).await;
         claims.settle(result.is_ok() && !options.dry_run);
         result
@@ -154,6 +156,7 @@ impl Server {
         let resource = &*call.resource;
         let old = self.in_version(resource, present);
         let mut new = change(&old)?;
+        crate::managed::keep_reset(&mut new);
         metadata::check_type(resource, &mut new)?;
         metadata::check_namespace(resource, &mut new, &call.info.namespace)?;
         check_identity(call, &new, &old)?;
@@ -165,10 +168,12 @@ impl Server {
         }
         let mut new = new;
         let claims = self.claim(call, &mut new, Some(&old))?;
-        self.track_fields(call, &mut new, Some(&old), options)?;
         let gone = meta::is_deleting(&new) && self.may_vanish(resource, &new);
         let committed = if gone && !options.dry_run {
-            self.remove(resource, present).await?.then(|| Arc::clone(present))
+            // The answer shows the object as this last change leaves it.
+            let last = WriteOptions { dry_run: true, ..options.clone() };
+            let shown = self.commit(resource, new, Some(present), &last).await?;
+            if self.remove(resource, present).await? { shown } else { None }
         } else {
             self.commit(resource, new, Some(present), options).await?
         };
@@ -189,6 +194,8 @@ impl Server {
         let resource = &*call.resource;
         keep_part(resource, part, &mut new, old);
         resource.strategy.default(&mut new);
+        self.settle_form(resource, &mut new);
+        self.track_fields(call, &mut new, Some(old), options)?;
         let null = Value::Null;
         let now = self.clock.now();
         let mut request = call.admission(Operation::Update, new, Some(old), &null, options, now);
@@ -412,9 +419,8 @@ fn same_but_for_managers(new: &Value, old: &Value) -> bool {
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect::<Vec<_>>()
     };
-    let managers = |value: &Value| {
-        let list = meta::get(value, "managedFields").and_then(Value::as_array);
-        list.map_or(0, Vec::len)
-    };
-    rest_same && metadata(new) == metadata(old) && managers(new) <= managers(old)
+    let owners = |value: &'_ Value| meta::get(value, "managedFields").cloned();
+    rest_same
+        && metadata(new) == metadata(old)
+        && patch::managers::same_but_for_times(owners(new).as_ref(), owners(old).as_ref())
 }

@@ -200,10 +200,37 @@ fn merge_list(list: &mut Vec<Value>, patch: &[Value], schema: &Schema) -> Result
         return Ok(());
     }
     let item_schema = schema.items().unwrap_or_else(Schema::any);
+    let before: Vec<Value> = list.iter().filter_map(|item| item.get(key).cloned()).collect();
     for item in patch {
         merge_item(list, item, key, &item_schema)?;
     }
+    let named: Vec<Value> = patch.iter().filter_map(|item| item.get(key).cloned()).collect();
+    *list = in_order(std::mem::take(list), key, &before, &named);
     Ok(())
+}
+
+/// The order of a merged list: what the patch names comes in the patch's order and, unless both were there
+/// before in another order, ahead of what it does not name.
+fn in_order(list: Vec<Value>, key: &str, before: &[Value], named: &[Value]) -> Vec<Value> {
+    let place = |order: &[Value], item: &Value| {
+        item.get(key).and_then(|value| order.iter().position(|have| have == value))
+    };
+    let (mut patched, rest): (Vec<Value>, Vec<Value>) =
+        list.into_iter().partition(|item| place(named, item).is_some());
+    patched.sort_by_key(|item| place(named, item));
+    let (mut patched, mut rest) = (patched.into_iter().peekable(), rest.into_iter().peekable());
+    let mut out = Vec::new();
+    loop {
+        let rest_first = match (rest.peek(), patched.peek()) {
+            (None, None) => return out,
+            (Some(_), None) => true,
+            (None, Some(_)) => false,
+            (Some(left), Some(right)) => {
+                matches!((place(before, left), place(before, right)), (Some(l), Some(r)) if l <= r)
+            }
+        };
+        out.extend(if rest_first { rest.next() } else { patched.next() });
+    }
 }
 
 fn merge_item(

@@ -16,7 +16,7 @@ use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::call::{Call, WriteOptions};
 use crate::dial::NodeStream;
@@ -65,9 +65,43 @@ pub(super) async fn answer(
 async fn admit(server: &Arc<Server>, call: &Call) -> Result<(), Status> {
     let (null, write) = (Value::Null, WriteOptions::default());
     let now = server.clock.now();
-    let mut request = call.admission(Operation::Connect, Value::Null, None, &null, &write, now);
+    let mut request = call.admission(Operation::Connect, options(call), None, &null, &write, now);
     server.admit_mutating(call, &mut request).await?;
     server.admit_validating(call, &mut request).await
+}
+
+/// What is asked of the connection, in the form that admission sees: `PodExecOptions` and the like.
+fn options(call: &Call) -> Value {
+    let kind = match (&*call.resource.plural, call.subresource()) {
+        ("pods", "exec") => "PodExecOptions",
+        ("pods", "attach") => "PodAttachOptions",
+        ("pods", "portforward") => "PodPortForwardOptions",
+        ("pods", _) => "PodProxyOptions",
+        ("services", _) => "ServiceProxyOptions",
+        _ => "NodeProxyOptions",
+    };
+    let mut options = json!({"kind": kind, "apiVersion": "v1"});
+    if call.subresource() == "proxy" {
+        options["path"] = json!(format!("/{}", call.info.rest));
+        return options;
+    }
+    for flag in ["stdin", "stdout", "stderr", "tty"] {
+        if call.query.flag(flag) {
+            options[flag] = json!(true);
+        }
+    }
+    if let Some(container) = call.query.get("container") {
+        options["container"] = json!(container);
+    }
+    let command: Vec<&str> = call.query.all("command").collect();
+    if !command.is_empty() {
+        options["command"] = json!(command);
+    }
+    let ports: Vec<u16> = call.query.all("ports").filter_map(|port| port.parse().ok()).collect();
+    if !ports.is_empty() {
+        options["ports"] = json!(ports);
+    }
+    options
 }
 
 async fn pod_of(server: &Arc<Server>, call: &Call, name: &str) -> Result<Arc<Pod>, Status> {
