@@ -1,3 +1,5 @@
+//! Server-side apply, case by case.
+
 use schema::Schema;
 use serde_json::{Value, json};
 

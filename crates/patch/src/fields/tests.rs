@@ -1,3 +1,5 @@
+//! Sets of fields, case by case.
+
 use proptest::prelude::*;
 use schema::Schema;
 use serde_json::{Value, json};

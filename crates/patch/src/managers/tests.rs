@@ -1,3 +1,5 @@
+//! Who owns which field after a change, case by case.
+
 use schema::Schema;
 use serde_json::{Value, json};
 
