@@ -239,12 +239,21 @@ impl Cache {
         self.state.write().objects.insert(key, Arc::new(object));
     }
 
-    /// Computes the selectable fields of all objects again, after their definition changed.
-    pub fn reindex(&self, fields: impl Fn(&Value) -> SelectableFields) {
+    /// Completes all objects and computes their selectable fields again, after their definition changed.
+    /// What `renew` adds is shown from now on and stored with the object's next change.
+    pub fn reindex(&self, renew: impl Fn(&mut Value) -> SelectableFields) {
         let mut state = self.state.write();
         for object in state.objects.values_mut() {
-            let mut renewed = object.at_revision(object.revision);
-            renewed.fields = fields(&object.to_value());
+            let before = object.to_value();
+            let mut value = before.clone();
+            let fields = renew(&mut value);
+            let renewed = if value == before {
+                let mut same = object.at_revision(object.revision);
+                same.fields = fields;
+                same
+            } else {
+                Object::new(&value, api::object::encode(&value), fields, object.revision)
+            };
             *object = Arc::new(renewed);
         }
     }

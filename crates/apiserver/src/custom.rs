@@ -93,7 +93,10 @@ impl Server {
             let group = text(&definition, "/spec/group");
             let plural = text(&definition, "/spec/names/plural");
             if let Some(row) = self.registry.table().at_place(group, plural) {
-                self.caches.place(group, plural).reindex(|tree| row.strategy.selectable_fields(tree));
+                self.caches.place(group, plural).reindex(|tree| {
+                    row.strategy.default(tree);
+                    row.strategy.selectable_fields(tree)
+                });
             }
         }
         self.report(&definition, conflict).await
