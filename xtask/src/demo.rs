@@ -50,6 +50,9 @@ pub(crate) struct DemoArguments {
     /// Port of the API server
     #[arg(long, default_value_t = 6443)]
     port: u16,
+    /// The program to run [default: the release binary, built first]
+    #[arg(long)]
+    binary: Option<PathBuf>,
     /// End the demo's cluster and remove everything
     #[arg(long)]
     stop: bool,
@@ -71,13 +74,18 @@ pub(crate) fn run(arguments: &DemoArguments) -> Result<()> {
 }
 
 struct Demo {
+    binary: Option<PathBuf>,
     folder: PathBuf,
     port: u16,
 }
 
 impl Demo {
     fn new(arguments: &DemoArguments) -> Self {
-        Self { folder: arguments.folder.clone(), port: arguments.port }
+        Self {
+            binary: arguments.binary.clone(),
+            folder: arguments.folder.clone(),
+            port: arguments.port,
+        }
     }
 
     fn data_dir(&self) -> PathBuf {
@@ -103,7 +111,7 @@ impl Demo {
 
     async fn start(&self) -> Result<()> {
         say("[1/5] building the release binary");
-        let built = release_binary()?;
+        let built = self.binary.clone().map_or_else(release_binary, Ok)?;
         if let Some(pid) = self.running() {
             say(&format!("[2/5] the cluster of an earlier demo runs as process {pid}"));
         } else {
