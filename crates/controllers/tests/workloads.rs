@@ -11,3 +11,5 @@ mod deployments;
 mod jobs;
 #[path = "workloads/sets.rs"]
 mod sets;
+#[path = "workloads/others.rs"]
+mod others;

@@ -34,9 +34,11 @@ impl Work<'_> {
         if room <= 0 || self.drafts.old.iter().all(|draft| !draft.is_active()) {
             return false;
         }
-        let unhealthy = self.shrink(room, |draft| draft.replicas() - draft.available());
-        // What was not available does not count here, so it is not taken away twice.
-        let spare = self.drafts.available() - min_available;
+        let unhealthy = self.shrink(room, |draft| (draft.replicas() - draft.available()).max(0));
+        // A ReplicaSet that was just shrunk still reports the pods it is about to lose: they are spoken
+        // for. And what was not available is not taken away twice.
+        let kept: i32 = self.drafts.all().map(|draft| draft.available().min(draft.replicas())).sum();
+        let spare = (kept - min_available).min(room - unhealthy);
         let healthy = if spare > 0 { self.shrink(spare, Draft::replicas) } else { 0 };
         unhealthy + healthy > 0
     }

@@ -90,6 +90,8 @@ fn a_rollout_grows_then_shrinks_within_its_bounds() {
         (vec![set("old", 1, 8, 8, 8), set("new", 2, 2, 8, 0)], sized(&[("old", 6)])),
         (vec![set("old", 1, 6, 8, 6), set("new", 2, 4, 8, 0)], vec![]),
         (vec![set("old", 1, 6, 8, 6), set("new", 2, 4, 8, 4)], sized(&[("old", 2)])),
+        // A status that is older than the size does not let too many go.
+        (vec![set("old", 1, 6, 8, 8), set("new", 2, 4, 8, 2)], sized(&[("old", 4)])),
         // Pods that are not available go at once.
         (vec![set("old", 1, 8, 8, 5), set("new", 2, 2, 8, 0)], sized(&[("old", 6)])),
         (vec![set("old", 1, 0, 8, 0), set("new", 2, 8, 8, 8)], vec![]),
