@@ -28,7 +28,9 @@ pub fn share(value: Option<&IntOrString>, whole: i32, round_up: bool) -> i32 {
 /// Replicas of the new ReplicaSet when it grows as far as the surge allows.
 pub(crate) fn grown(drafts: &Drafts, wanted: i32, surge: i32) -> i32 {
     let have = drafts.new.as_ref().map_or(0, Draft::replicas);
-    let room = wanted.saturating_add(surge) - drafts.replicas();
+    // A ReplicaSet that was shrunk holds its room until its pods are really on their way out.
+    let held: i32 = drafts.all().map(|draft| draft.replicas().max(draft.actual())).sum();
+    let room = wanted.saturating_add(surge) - held;
     if room <= 0 { have } else { have + room.min(wanted - have) }
 }
 

@@ -102,6 +102,18 @@ fn a_rollout_grows_then_shrinks_within_its_bounds() {
 }
 
 #[test]
+fn room_is_free_only_when_the_old_pods_go() {
+    let mut shrunk = (*set("old", 1, 6, 8, 6)).clone();
+    shrunk.status.as_mut().unwrap().replicas = 8;
+    let new = set("new", 2, 2, 8, 0);
+    let eight = deployment(8, json!({}));
+    assert!(sizes(&plan(&eight, &[Arc::new(shrunk.clone()), Arc::clone(&new)], &[])).is_empty());
+    shrunk.status.as_mut().unwrap().replicas = 6;
+    let grows = plan(&eight, &[Arc::new(shrunk), new], &[]);
+    assert_eq!(sizes(&grows), [("web-new".to_owned(), 4)]);
+}
+
+#[test]
 fn recreate_waits_for_the_last_old_pod() {
     let recreate = deployment(3, json!({"strategy": {"type": "Recreate"}}));
     let shrinks = plan(&recreate, &[set("old", 1, 3, 3, 3)], &["old"]);
