@@ -49,6 +49,7 @@ pub(crate) fn run(arguments: &TestArguments) -> Result<()> {
             tests.args(["test", "--no-fail-fast"]);
         }
         tests.args(["--workspace", "--exclude", CLUSTER_TESTS]);
+        tests.env("KEELSON_BUSYBOX", &tools.busybox);
         add(&mut total, counted(tests.args(filter))?);
     }
     let binary = release_binary()?;
