@@ -46,14 +46,6 @@ impl Found {
         self.verbs.iter().any(|have| have == verb)
     }
 
-    pub(crate) fn api_version(&self) -> String {
-        if self.group.is_empty() {
-            self.version.clone()
-        } else {
-            format!("{}/{}", self.group, self.version)
-        }
-    }
-
     pub(crate) fn scope(&self) -> WatchScope {
         WatchScope {
             group: self.group.clone(),

@@ -192,7 +192,6 @@ impl Collector {
             let waiting = known.deleting && known.has_finalizer(FOREGROUND);
             return Ok(match (reachable, waiting) {
                 (false, _) => OwnerState::Absent,
-                (true, true) if owner.block_owner_deletion == Some(true) => OwnerState::Waiting,
                 (true, true) => OwnerState::Waiting,
                 (true, false) => OwnerState::Solid,
             });

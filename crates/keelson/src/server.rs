@@ -33,16 +33,17 @@ pub async fn run(config: ServerConfig) -> anyhow::Result<()> {
     std::fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("make {}", config.data_dir.display()))?;
     let dialer = LocalDialer::default();
-    let server = start_control_plane(&config, dialer.clone(), &scope).await?;
+    let pki = Pki::open(&config.data_dir)?;
+    let server = start_control_plane(&config, &pki, dialer.clone(), &scope).await?;
     publish_dns(&config, &server).await?;
-    start_controllers(&config, &server, &scope)?;
+    start_controllers(&config, &pki, &server, &scope);
     if config.agent {
         let node = NodeConfig::of_server(&config);
         let clients = node_clients(&server, &node.node_name, &scope);
         say(&format!("node {} starts", node.node_name));
         let marking = component(&server, "system:apiserver", &["system:masters"], &scope);
         node::mark_control_plane(&marking, &node.node_name, &scope);
-        let tls = kubelet_tls(&config)?;
+        let tls = kubelet_tls(&config, &pki)?;
         node::start(node, clients, tls, &dialer, &scope).await?.ready().await?;
     }
     say(&format!("ready: export KUBECONFIG={}", config.write_kubeconfig.display()));
@@ -64,11 +65,11 @@ fn say(line: &str) {
 
 async fn start_control_plane(
     config: &ServerConfig,
+    pki: &Pki,
     dialer: LocalDialer,
     scope: &task::Scope,
 ) -> anyhow::Result<Arc<Server>> {
     let clock = Clock::system();
-    let pki = Pki::open(&config.data_dir)?;
     let options = EmbeddedOptions {
         fsync: config.fsync,
         clock: clock.clone(),
@@ -93,7 +94,7 @@ async fn start_control_plane(
     let server = Server::start(api_config, Arc::new(store), clock, scope.clone())
         .await
         .context("start the API server")?;
-    let tls = server_tls(config, &pki)?;
+    let tls = server_tls(config, pki)?;
     scope.spawn("api server", apiserver::serve::serve(Arc::clone(&server), listener, tls));
     let admin = pki.client.client("system:admin", &["system:masters"])?;
     let text = kubeconfig::render(&format!("https://{advertise}"), &pki.server.certificate_pem, &admin);
@@ -137,10 +138,10 @@ fn node_clients(server: &Arc<Server>, node: &str, scope: &task::Scope) -> NodeCl
 
 fn start_controllers(
     config: &ServerConfig,
+    pki: &Pki,
     server: &Arc<Server>,
     scope: &task::Scope,
-) -> anyhow::Result<()> {
-    let pki = Pki::open(&config.data_dir)?;
+) {
     let context = controllers::Context {
         client: component(server, "system:kube-controller-manager", &["system:masters"], scope),
         clock: Clock::system(),
@@ -148,7 +149,7 @@ fn start_controllers(
         config: controllers::Config {
             cluster_cidr: config.cluster_cidr,
             node_mask: if config.cluster_cidr.addr().is_ipv4() { 24 } else { 64 },
-            root_ca_pem: pki.server.certificate_pem,
+            root_ca_pem: pki.server.certificate_pem.clone(),
         },
     };
     controllers::start(&context);
@@ -158,7 +159,6 @@ fn start_controllers(
         let (clock, random) = (Clock::system(), clock::Random::system());
         scheduler::run(client, clock, random, scheduler::Config::default(), scheduling).await;
     });
-    Ok(())
 }
 
 fn join_token(config: &ServerConfig) -> Vec<(String, User)> {
@@ -202,12 +202,11 @@ fn server_tls(config: &ServerConfig, pki: &Pki) -> anyhow::Result<Arc<rustls::Se
     Ok(Arc::new(tls))
 }
 
-fn kubelet_tls(config: &ServerConfig) -> anyhow::Result<Arc<rustls::ServerConfig>> {
-    let pki = Pki::open(&config.data_dir)?;
+fn kubelet_tls(config: &ServerConfig, pki: &Pki) -> anyhow::Result<Arc<rustls::ServerConfig>> {
     let name = format!("system:node:{}", config.node_name);
     let names = std::slice::from_ref(&config.node_name);
     let leaf = pki.server.server(&name, names, &[config.node_ip])?;
-    Ok(Arc::new(mutual_tls(&pki, &leaf)?))
+    Ok(Arc::new(mutual_tls(pki, &leaf)?))
 }
 
 /// Shows `leaf`, and checks client certificates where clients have one.
