@@ -339,8 +339,9 @@ impl Allocators {
         let path = Path::new("spec").child("ports").index(index).child("nodePort");
         if asked != 0 {
             if !(first..=last).contains(&asked) {
-                let detail =
-                    format!("provided port is not in the valid range. The range of valid ports is {first}-{last}");
+                let detail = format!(
+                    "provided port is not in the valid range. The range of valid ports is {first}-{last}"
+                );
                 return Err(Error::invalid(&path, asked, detail));
             }
             let key = (asked, protocol.to_owned());
@@ -356,7 +357,10 @@ impl Allocators {
             .find(|port| !used.ports.keys().any(|(have, _)| have == port));
         let Some(port) = free else {
             let detail = "failed to allocate a nodePort: range is full";
-            return Err(Error { kind: api::field::ErrorType::Internal, ..Error::required(&path, detail) });
+            return Err(Error {
+                kind: api::field::ErrorType::Internal,
+                ..Error::required(&path, detail)
+            });
         };
         used.next_port = port.saturating_add(1);
         used.ports.insert((port, protocol.to_owned()), owner.to_owned());

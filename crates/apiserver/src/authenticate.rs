@@ -65,7 +65,9 @@ impl Authenticators {
         });
         match (certificate, bearer) {
             (Some(user), _) => Ok(user.clone()),
-            (None, Some(token)) => self.token_user(token, &[], now).ok_or_else(Status::unauthorized),
+            (None, Some(token)) => {
+                self.token_user(token, &[], now).ok_or_else(Status::unauthorized)
+            }
             (None, None) => Ok(anonymous()),
         }
     }

@@ -38,7 +38,12 @@ pub fn schema_for(group: &str, version: &str, kind: &str) -> Schema {
 ///
 /// # Errors
 /// 400 or 415 with what is wrong.
-pub fn decode(call: &Call, body: &Body, schema: &Schema, validation: &str) -> Result<Value, Status> {
+pub fn decode(
+    call: &Call,
+    body: &Body,
+    schema: &Schema,
+    validation: &str,
+) -> Result<Value, Status> {
     let mode = match validation {
         "Ignore" => Mode::Ignore,
         "Strict" => Mode::Strict,

@@ -59,7 +59,8 @@ impl Server {
         if self.cache_of(&call.resource).get(namespace, name).is_some() {
             return Ok(());
         }
-        let options = WriteOptions { manager: "kube-apiserver".to_owned(), ..WriteOptions::default() };
+        let options =
+            WriteOptions { manager: "kube-apiserver".to_owned(), ..WriteOptions::default() };
         match self.create(&call, body, &options).await {
             Err(status) if status.reason != "AlreadyExists" => Err(status),
             _ => Ok(()),
@@ -69,19 +70,33 @@ impl Server {
     pub(crate) async fn bootstrap(self: &Arc<Self>) {
         self.start_custom_resources().await;
         for name in NAMESPACES {
-            self.ensure_logged("namespaces", json!({"apiVersion": "v1", "kind": "Namespace",
-                "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}}}))
-                .await;
+            self.ensure_logged(
+                "namespaces",
+                json!({"apiVersion": "v1", "kind": "Namespace",
+                "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}}}),
+            )
+            .await;
         }
         self.bootstrap_policy().await;
         for (name, value, description) in [
-            ("system-cluster-critical", 2_000_000_000, "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."),
-            ("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
+            (
+                "system-cluster-critical",
+                2_000_000_000,
+                "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+            ),
+            (
+                "system-node-critical",
+                2_000_001_000,
+                "Used for system critical pods that must not be moved from their current node.",
+            ),
         ] {
-            self.ensure_logged("priorityclasses", json!({
-                "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass",
-                "metadata": {"name": name}, "value": value, "description": description,
-            }))
+            self.ensure_logged(
+                "priorityclasses",
+                json!({
+                    "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass",
+                    "metadata": {"name": name}, "value": value, "description": description,
+                }),
+            )
             .await;
         }
         self.publish_self().await;
@@ -97,17 +112,21 @@ impl Server {
     /// The Service `kubernetes` with this server as its endpoint.
     async fn publish_self(&self) {
         let address = first_address(&self.config.service_cidr);
-        self.ensure_logged("services", json!({
-            "apiVersion": "v1", "kind": "Service",
-            "metadata": {"name": "kubernetes", "namespace": "default",
-                "labels": {"component": "apiserver", "provider": "kubernetes"}},
-            "spec": {"clusterIP": address.to_string(), "type": "ClusterIP",
-                "ports": [{"name": "https", "port": 443, "protocol": "TCP",
-                    "targetPort": self.config.advertise.port()}]},
-        }))
+        self.ensure_logged(
+            "services",
+            json!({
+                "apiVersion": "v1", "kind": "Service",
+                "metadata": {"name": "kubernetes", "namespace": "default",
+                    "labels": {"component": "apiserver", "provider": "kubernetes"}},
+                "spec": {"clusterIP": address.to_string(), "type": "ClusterIP",
+                    "ports": [{"name": "https", "port": 443, "protocol": "TCP",
+                        "targetPort": self.config.advertise.port()}]},
+            }),
+        )
         .await;
         let ip = self.config.advertise.ip().to_string();
-        let port = json!([{"name": "https", "port": self.config.advertise.port(), "protocol": "TCP"}]);
+        let port =
+            json!([{"name": "https", "port": self.config.advertise.port(), "protocol": "TCP"}]);
         let family = if self.config.advertise.is_ipv4() { "IPv4" } else { "IPv6" };
         let endpoints = json!({
             "apiVersion": "v1", "kind": "Endpoints",
@@ -140,7 +159,8 @@ impl Server {
         let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
         let (namespace, name) = (api::meta::namespace(body), api::meta::name(body));
         let call = self.own_call(group, version, plural, namespace, name)?;
-        let options = WriteOptions { manager: "kube-apiserver".to_owned(), ..WriteOptions::default() };
+        let options =
+            WriteOptions { manager: "kube-apiserver".to_owned(), ..WriteOptions::default() };
         let change = |old: &Value| {
             let mut new = old.clone();
             for field in fields {

@@ -370,7 +370,12 @@ impl Caches {
         Ok(caches)
     }
 
-    async fn follow(self: Arc<Self>, store: Arc<dyn Store>, range: KeyRange, mut watch: store::Watch) {
+    async fn follow(
+        self: Arc<Self>,
+        store: Arc<dyn Store>,
+        range: KeyRange,
+        mut watch: store::Watch,
+    ) {
         loop {
             match watch.next().await {
                 Some(Ok(batch)) => self.apply(&batch),
@@ -430,14 +435,22 @@ impl Caches {
 
     fn fields_of(&self, group: &str, plural: &str, value: &Value) -> SelectableFields {
         let table = self.registry.table();
-        table.at_place(group, plural).map(|row| row.strategy.selectable_fields(value)).unwrap_or_default()
+        table
+            .at_place(group, plural)
+            .map(|row| row.strategy.selectable_fields(value))
+            .unwrap_or_default()
     }
 
     fn decode(&self, key: &[u8], value: Bytes, revision: u64) -> Option<Object> {
         let (group, plural, ..) = split_key(key)?;
         let pending = self.pending.lock().remove(&(value.as_ptr() as usize));
         if let Some(pending) = pending.filter(|pending| pending.encoded.json == value) {
-            return Some(Object::new(&pending.value, pending.encoded, pending.value_fields, revision));
+            return Some(Object::new(
+                &pending.value,
+                pending.encoded,
+                pending.value_fields,
+                revision,
+            ));
         }
         let fields = |tree: &Value| self.fields_of(group, plural, tree);
         match Object::from_stored(value, revision, fields) {

@@ -110,7 +110,8 @@ impl Server {
             return Ok(());
         }
         let call = self.own_call(GROUP, "v1", PLURAL, "", meta::name(definition))?;
-        let options = WriteOptions { manager: "kube-apiserver".to_owned(), ..WriteOptions::default() };
+        let options =
+            WriteOptions { manager: "kube-apiserver".to_owned(), ..WriteOptions::default() };
         let conflict = conflict.as_deref();
         let change = |old: &Value| {
             let mut new = old.clone();
@@ -127,17 +128,27 @@ impl Server {
     }
 
     /// Deletes a dying definition's objects; when none is left, stops serving it and lets it go.
-    async fn clean_up(self: &Arc<Self>, object: &Arc<Object>, definition: &Value) -> Result<(), Status> {
+    async fn clean_up(
+        self: &Arc<Self>,
+        object: &Arc<Object>,
+        definition: &Value,
+    ) -> Result<(), Status> {
         if !meta::finalizers(definition).contains(&CLEANUP) {
             return Ok(());
         }
-        let (group, plural) = (text(definition, "/spec/group"), text(definition, "/spec/names/plural"));
+        let (group, plural) =
+            (text(definition, "/spec/group"), text(definition, "/spec/names/plural"));
         let cache = self.caches.place(group, plural);
         let row = self.registry.table().at_place(group, plural).cloned();
         if let Some(row) = row {
             for instance in cache.list("", |_| true) {
-                let call =
-                    self.own_call(group, &row.version, plural, &instance.namespace, &instance.name)?;
+                let call = self.own_call(
+                    group,
+                    &row.version,
+                    plural,
+                    &instance.namespace,
+                    &instance.name,
+                )?;
                 match self.delete(&call, &DeleteOptions::default()).await {
                     Err(status) if status.code != 404 => return Err(status),
                     _ => {}
@@ -149,7 +160,8 @@ impl Server {
         }
         self.registry.set_custom(&object.name, "", Vec::new());
         let call = self.own_call(GROUP, "v1", PLURAL, "", &object.name)?;
-        let options = WriteOptions { manager: "kube-apiserver".to_owned(), ..WriteOptions::default() };
+        let options =
+            WriteOptions { manager: "kube-apiserver".to_owned(), ..WriteOptions::default() };
         let change = |old: &Value| {
             let mut new = old.clone();
             let kept: Vec<String> = meta::finalizers(old)

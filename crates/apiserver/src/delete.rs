@@ -69,9 +69,11 @@ impl DeleteOptions {
             return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &[error]));
         }
         if propagation.is_none() {
-            propagation = orphan.map(|orphan| if orphan { "Orphan" } else { "Background" }.to_owned());
+            propagation =
+                orphan.map(|orphan| if orphan { "Orphan" } else { "Background" }.to_owned());
         }
-        let dry_run = body.get("dryRun").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+        let dry_run =
+            body.get("dryRun").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
         Ok(Self {
             grace_seconds: body.get("gracePeriodSeconds").and_then(Value::as_i64).or(grace_query),
             uid: text(body.pointer("/preconditions/uid")),
@@ -257,7 +259,8 @@ fn grace_seconds(resource: &Resource, old: &Value, options: &DeleteOptions) -> i
     if !(resource.group.is_empty() && resource.plural == "pods") {
         return 0;
     }
-    let unscheduled = old.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default().is_empty();
+    let unscheduled =
+        old.pointer("/spec/nodeName").and_then(Value::as_str).unwrap_or_default().is_empty();
     let phase = old.pointer("/status/phase").and_then(Value::as_str);
     if unscheduled || matches!(phase, Some("Failed" | "Succeeded")) {
         return 0;
@@ -308,7 +311,8 @@ mod tests {
 
     #[test]
     fn a_plain_object_vanishes_at_once() {
-        let (vanishes, _) = marked("configmaps", json!({"metadata": {}}), &DeleteOptions::default());
+        let (vanishes, _) =
+            marked("configmaps", json!({"metadata": {}}), &DeleteOptions::default());
         assert!(vanishes);
     }
 

@@ -148,9 +148,11 @@ fn resource_json(row: &Resource) -> Value {
         out["categories"] = json!(names(&row.categories));
     }
     if !row.virtual_only {
-        let hash = sha2::Sha256::digest(format!("{}/{}/{}", row.group, row.storage_version, row.kind));
+        let hash =
+            sha2::Sha256::digest(format!("{}/{}/{}", row.group, row.storage_version, row.kind));
         use base64::Engine as _;
-        out["storageVersionHash"] = json!(base64::engine::general_purpose::STANDARD.encode(&hash[..8]));
+        out["storageVersionHash"] =
+            json!(base64::engine::general_purpose::STANDARD.encode(&hash[..8]));
     }
     out
 }
@@ -158,11 +160,8 @@ fn resource_json(row: &Resource) -> Value {
 /// `/api` and `/apis` in the aggregated form (KEP-3352); `core` chooses which of the two.
 pub fn aggregated(server: &Server, core: bool, api_version: &str) -> Value {
     let table = server.registry.table();
-    let groups = if core {
-        vec![(String::new(), vec!["v1".to_owned()])]
-    } else {
-        sorted_groups(&table)
-    };
+    let groups =
+        if core { vec![(String::new(), vec!["v1".to_owned()])] } else { sorted_groups(&table) };
     let items: Vec<Value> = groups
         .iter()
         .map(|(group, versions)| {
@@ -211,8 +210,11 @@ fn aggregated_version(table: &Table, group: &str, version: &str) -> Value {
 
 fn aggregated_subresource(row: &Resource, sub: &api::resource::Subresource) -> Value {
     let kind = if sub.kind.is_empty() { &*row.kind } else { sub.kind };
-    let (group, version) =
-        if sub.version.is_empty() { (&*row.group, &*row.version) } else { (sub.group, sub.version) };
+    let (group, version) = if sub.version.is_empty() {
+        (&*row.group, &*row.version)
+    } else {
+        (sub.group, sub.version)
+    };
     json!({
         "subresource": sub.name, "verbs": sub.verbs,
         "responseKind": {"group": group, "version": version, "kind": kind},

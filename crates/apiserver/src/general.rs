@@ -13,7 +13,8 @@ use crate::respond::{Answer, full, json_answer, text_answer};
 use crate::server::Server;
 
 /// The health checks there are, by upstream's names.
-const CHECKS: &[&str] = &["ping", "log", "etcd", "poststarthook/start-apiextensions-informers", "informer-sync"];
+const CHECKS: &[&str] =
+    &["ping", "log", "etcd", "poststarthook/start-apiextensions-informers", "informer-sync"];
 
 /// Answers a path that is no resource.
 ///
@@ -37,7 +38,9 @@ pub(crate) fn answer(
         ["api"] => Some(root_document(server, true, headers)),
         ["apis"] => Some(root_document(server, false, headers)),
         ["api", version] => resources(server, "", version),
-        ["apis", group] => discovery::api_group(server, group).map(|group| json_answer(200, &group)),
+        ["apis", group] => {
+            discovery::api_group(server, group).map(|group| json_answer(200, &group))
+        }
         ["apis", group, version] => resources(server, group, version),
         ["openapi", ..] => crate::openapi::answer(server, &segments, headers),
         [".well-known", "openid-configuration"] => Some(json_answer(200, &openid(server))),
@@ -60,7 +63,9 @@ fn paths(server: &Server) -> Vec<String> {
             paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
         }
     }
-    for path in ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"] {
+    for path in
+        ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
+    {
         paths.push(path.to_owned());
     }
     paths.sort();
@@ -95,7 +100,8 @@ fn root_document(server: &Server, core: bool, headers: &HeaderMap) -> Answer {
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let aggregated = accept.split(',').find_map(|clause| {
         let clause = clause.replace(' ', "");
-        let wanted = clause.contains("g=apidiscovery.k8s.io") && clause.contains("as=APIGroupDiscoveryList");
+        let wanted =
+            clause.contains("g=apidiscovery.k8s.io") && clause.contains("as=APIGroupDiscoveryList");
         let json = clause.starts_with("application/json");
         match (wanted && json, clause.contains("v=v2beta1")) {
             (false, _) => None,
@@ -110,7 +116,8 @@ fn root_document(server: &Server, core: bool, headers: &HeaderMap) -> Answer {
     };
     let document = discovery::aggregated(server, core, version).to_string();
     let etag = discovery::etag(document.as_bytes());
-    let unchanged = headers.get(IF_NONE_MATCH).is_some_and(|have| have.as_bytes() == etag.as_bytes());
+    let unchanged =
+        headers.get(IF_NONE_MATCH).is_some_and(|have| have.as_bytes() == etag.as_bytes());
     let media_type = if version == "v2" {
         "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
     } else {

@@ -31,7 +31,11 @@ const WARNING_BYTES_MAX: usize = 4096;
 
 impl Server {
     /// Answers a request. Never fails: errors become answers.
-    pub async fn handle(self: &Arc<Self>, request: Request<HttpBody>, connection: &Connection) -> Answer {
+    pub async fn handle(
+        self: &Arc<Self>,
+        request: Request<HttpBody>,
+        connection: &Connection,
+    ) -> Answer {
         match self.route(request, connection).await {
             Ok(answer) => answer,
             Err(status) => status_answer(&status),
@@ -75,7 +79,8 @@ impl Server {
     fn impersonate(&self, user: User, headers: &HeaderMap) -> Result<User, Status> {
         let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
         let Some(name) = headers.get("impersonate-user").map(text) else { return Ok(user) };
-        let mut groups: Vec<String> = headers.get_all("impersonate-group").iter().map(text).collect();
+        let mut groups: Vec<String> =
+            headers.get_all("impersonate-group").iter().map(text).collect();
         let mut wanted = vec![("users", name.clone())];
         if let Some((namespace, account)) =
             name.strip_prefix(crate::tokens::USER_PREFIX).and_then(|rest| rest.split_once(':'))
@@ -98,14 +103,19 @@ impl Server {
             };
             self.check_rights(&user, &info)?;
         }
-        if name != "system:anonymous" && !groups.iter().any(|group| group == "system:authenticated") {
+        if name != "system:anonymous" && !groups.iter().any(|group| group == "system:authenticated")
+        {
             groups.push("system:authenticated".to_owned());
         }
         let uid = headers.get("impersonate-uid").map(text).unwrap_or_default();
         Ok(User { name, uid, groups, ..User::default() })
     }
 
-    async fn dispatch(self: &Arc<Self>, call: &Call, request: Request<HttpBody>) -> Result<Answer, Status> {
+    async fn dispatch(
+        self: &Arc<Self>,
+        call: &Call,
+        request: Request<HttpBody>,
+    ) -> Result<Answer, Status> {
         if !call.info.subresource.is_empty() {
             return subresource::answer(self, call, request).await;
         }
@@ -133,7 +143,10 @@ impl Server {
             "delete" => self.answer_delete(call, request).await,
             "deletecollection" => {
                 let body = read_body(call, request).await?;
-                let options = DeleteOptions::read(call, &body::decode_options(&body, "v1", "DeleteOptions")?)?;
+                let options = DeleteOptions::read(
+                    call,
+                    &body::decode_options(&body, "v1", "DeleteOptions")?,
+                )?;
                 let objects = self.delete_collection(call, &options).await?;
                 let list_meta = crate::respond::ListMeta {
                     revision: self.caches.revision(),
@@ -177,7 +190,8 @@ impl Server {
         request: Request<HttpBody>,
     ) -> Result<Answer, Status> {
         let body = read_body(call, request).await?;
-        let options = DeleteOptions::read(call, &body::decode_options(&body, "v1", "DeleteOptions")?)?;
+        let options =
+            DeleteOptions::read(call, &body::decode_options(&body, "v1", "DeleteOptions")?)?;
         let form = self.form(call)?;
         match self.delete(call, &options).await? {
             Deleted::Marked(object) => form.object(self, 200, &object),
@@ -255,19 +269,22 @@ pub(crate) fn attributes<'a>(user: &'a User, info: &'a RequestInfo) -> Attribute
 fn forbidden(user: &User, info: &RequestInfo, reason: &str) -> Status {
     let tail = if reason.is_empty() { String::new() } else { format!(": {reason}") };
     if !info.is_resource {
-        let message =
-            format!("forbidden: User \"{}\" cannot {} path \"{}\"{tail}", user.name, info.verb, info.path);
+        let message = format!(
+            "forbidden: User \"{}\" cannot {} path \"{}\"{tail}",
+            user.name, info.verb, info.path
+        );
         return Status::failure(403, "Forbidden", message);
     }
     let resource = match info.subresource.as_str() {
         "" => info.resource.clone(),
         subresource => format!("{}/{subresource}", info.resource),
     };
-    let place = if info.namespace.is_empty() || info.resource == "namespaces" && info.name.is_empty() {
-        "at the cluster scope".to_owned()
-    } else {
-        format!("in the namespace \"{}\"", info.namespace)
-    };
+    let place =
+        if info.namespace.is_empty() || info.resource == "namespaces" && info.name.is_empty() {
+            "at the cluster scope".to_owned()
+        } else {
+            format!("in the namespace \"{}\"", info.namespace)
+        };
     let why = format!(
         "User \"{}\" cannot {} resource \"{resource}\" in API group \"{}\" {place}{tail}",
         user.name, info.verb, info.group
@@ -276,8 +293,7 @@ fn forbidden(user: &User, info: &RequestInfo, reason: &str) -> Status {
 }
 
 fn check_served(resource: &Resource, info: &RequestInfo) -> Result<(), Status> {
-    let not_served =
-        || Status::method_not_supported(&resource.group, &resource.plural, &info.verb);
+    let not_served = || Status::method_not_supported(&resource.group, &resource.plural, &info.verb);
     let needs_namespace = resource.is_namespaced() && info.namespace.is_empty();
     if needs_namespace && !matches!(info.verb.as_str(), "list" | "watch" | "deletecollection") {
         return Err(if info.name.is_empty() { not_served() } else { Status::no_such_path() });

@@ -39,7 +39,8 @@ impl tower::Service<Request<kube::client::Body>> for Direct {
 
     fn call(&mut self, request: Request<kube::client::Body>) -> Self::Future {
         let (server, connection) = (Arc::clone(&self.server), self.connection.clone());
-        let request = request.map(|body| body.map_err(|error| BodyError(error.into())).boxed_unsync());
+        let request =
+            request.map(|body| body.map_err(|error| BodyError(error.into())).boxed_unsync());
         Box::pin(async move { Ok(server.handle(request, &connection).await) })
     }
 }
@@ -77,8 +78,13 @@ impl Source for Shared {
         };
         let filter = Filter { namespace: watched.namespace, labels, fields };
         let changes = cache.subscribe();
-        let following =
-            Following { cache, changes, filter, cursor: None, ready: std::collections::VecDeque::new() };
+        let following = Following {
+            cache,
+            changes,
+            filter,
+            cursor: None,
+            ready: std::collections::VecDeque::new(),
+        };
         futures::stream::unfold(following, |mut following| async move {
             following.next().await.map(|update| (update, following))
         })
@@ -94,8 +100,9 @@ impl Following {
             }
             self.changes.borrow_and_update();
             let Some(cursor) = self.cursor else {
-                let (objects, cursor) =
-                    self.cache.snapshot(&self.filter.namespace, |object| self.filter.admits(object));
+                let (objects, cursor) = self
+                    .cache
+                    .snapshot(&self.filter.namespace, |object| self.filter.admits(object));
                 self.cursor = Some(cursor);
                 return Some(Update::Reset(objects));
             };

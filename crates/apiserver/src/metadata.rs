@@ -41,7 +41,11 @@ pub fn check_type(resource: &Resource, object: &mut Value) -> Result<(), Status>
 }
 
 /// Puts the namespace of the path into the object, or refuses another one.
-pub fn check_namespace(resource: &Resource, object: &mut Value, namespace: &str) -> Result<(), Status> {
+pub fn check_namespace(
+    resource: &Resource,
+    object: &mut Value,
+    namespace: &str,
+) -> Result<(), Status> {
     if !resource.is_namespaced() {
         meta::remove(object, "namespace");
         return Ok(());
@@ -65,7 +69,8 @@ pub fn prepare_for_create(
     random: &mut Random,
 ) {
     let metadata = meta::map_mut(object);
-    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"] {
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"]
+    {
         metadata.remove(field);
     }
     metadata.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());
@@ -96,8 +101,14 @@ pub fn generate_name(object: &mut Value, random: &mut Random) {
 
 /// Restores what an updater may not touch.
 pub fn prepare_for_update(object: &mut Value, old: &Value) {
-    let preserved =
-        ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName"];
+    let preserved = [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "generateName",
+    ];
     for field in preserved {
         match meta::get(old, field) {
             Some(value) => meta::set(object, field, value.clone()),
@@ -111,9 +122,11 @@ pub fn prepare_for_update(object: &mut Value, old: &Value) {
 pub fn spec_differs(new: &Value, old: &Value) -> bool {
     let part = |value: &Value| -> Vec<(String, Value)> {
         let map = value.as_object().into_iter().flatten();
-        map.filter(|(key, _)| !matches!(key.as_str(), "metadata" | "status" | "kind" | "apiVersion"))
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect()
+        map.filter(|(key, _)| {
+            !matches!(key.as_str(), "metadata" | "status" | "kind" | "apiVersion")
+        })
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
     };
     part(new) != part(old)
 }
@@ -149,9 +162,8 @@ pub fn check_name(rule: NameRule, text: &str) -> Result<(), String> {
 }
 
 fn validate_maps(object: &Value, path: &Path, errors: &mut Vec<Error>) {
-    let entries = |field: &str| {
-        meta::get(object, field).and_then(Value::as_object).into_iter().flatten()
-    };
+    let entries =
+        |field: &str| meta::get(object, field).and_then(Value::as_object).into_iter().flatten();
     let labels = path.child("labels");
     for (key, value) in entries("labels") {
         if let Err(fault) = name::qualified(key) {
@@ -228,8 +240,10 @@ pub fn validate_update(new: &Value, old: &Value) -> Vec<Error> {
     validate_owners(new, &path, &mut errors);
     if meta::is_deleting(old) {
         let had = meta::finalizers(old);
-        let mut added: Vec<&str> =
-            meta::finalizers(new).into_iter().filter(|finalizer| !had.contains(finalizer)).collect();
+        let mut added: Vec<&str> = meta::finalizers(new)
+            .into_iter()
+            .filter(|finalizer| !had.contains(finalizer))
+            .collect();
         added.sort_unstable();
         if !added.is_empty() {
             let detail = format!(

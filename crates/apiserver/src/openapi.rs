@@ -49,7 +49,11 @@ impl Documents {
 }
 
 /// Answers an OpenAPI path; `None` where there is no such document.
-pub(crate) fn answer(server: &Arc<Server>, segments: &[&str], headers: &HeaderMap) -> Option<Answer> {
+pub(crate) fn answer(
+    server: &Arc<Server>,
+    segments: &[&str],
+    headers: &HeaderMap,
+) -> Option<Answer> {
     let table = server.registry.table();
     match segments {
         ["openapi", "v2"] => {
@@ -60,7 +64,11 @@ pub(crate) fn answer(server: &Arc<Server>, segments: &[&str], headers: &HeaderMa
                 return Some(document_answer(V2_PROTOBUF, document, headers));
             }
             let render = || schema::openapi::v2(&rows(&table), VERSION);
-            Some(document_answer("application/json", server.documents.get(&table, "v2", render), headers))
+            Some(document_answer(
+                "application/json",
+                server.documents.get(&table, "v2", render),
+                headers,
+            ))
         }
         ["openapi", "v3"] => Some(index(server, &table)),
         ["openapi", "v3", "api", version] => group_version(server, &table, "", version, headers),
@@ -72,8 +80,7 @@ pub(crate) fn answer(server: &Arc<Server>, segments: &[&str], headers: &HeaderMa
 }
 
 fn document_of(server: &Server, table: &Table, group: &str, version: &str) -> (Bytes, String) {
-    let render =
-        || schema::openapi::v3_for_group_version(group, version, &rows(table), VERSION);
+    let render = || schema::openapi::v3_for_group_version(group, version, &rows(table), VERSION);
     server.documents.get(table, &format!("v3 {group}/{version}"), render)
 }
 
@@ -111,7 +118,8 @@ fn document_answer(
     headers: &HeaderMap,
 ) -> Answer {
     let etag = format!("\"{hash}\"");
-    let unchanged = headers.get(IF_NONE_MATCH).is_some_and(|have| have.as_bytes() == etag.as_bytes());
+    let unchanged =
+        headers.get(IF_NONE_MATCH).is_some_and(|have| have.as_bytes() == etag.as_bytes());
     let mut answer = crate::respond::answer(200, media_type, full(document));
     if unchanged {
         *answer.status_mut() = StatusCode::NOT_MODIFIED;
@@ -149,7 +157,8 @@ fn subresource<'a>(
     sub: &'a api::resource::Subresource,
 ) -> Subresource<'a> {
     let own = sub.version.is_empty();
-    let verbs = if CONNECTING.contains(&sub.name) { vec!["get", "create"] } else { sub.verbs.to_vec() };
+    let verbs =
+        if CONNECTING.contains(&sub.name) { vec!["get", "create"] } else { sub.verbs.to_vec() };
     Subresource {
         name: sub.name,
         group: if own { &row.group } else { sub.group },

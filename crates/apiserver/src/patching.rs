@@ -10,9 +10,9 @@ use api::meta;
 
 use api::status::Status;
 use http::Request;
+use parking_lot::Mutex;
 use patch::managers;
 use schema::Schema;
-use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::body;
@@ -63,11 +63,15 @@ impl Patch {
         let mut new = old.clone();
         let refused = |message: String| Status::failure(422, "Invalid", message);
         match self {
-            Self::Json(patch) => patch::json::apply(&mut new, patch).map_err(|error| match error {
-                patch::json::JsonPatchError::Malformed(_) => Status::bad_request(error.to_string()),
-                patch::json::JsonPatchError::TooMany(_) => Status::too_large(error.to_string()),
-                patch::json::JsonPatchError::DoesNotFit(_) => refused(error.to_string()),
-            })?,
+            Self::Json(patch) => {
+                patch::json::apply(&mut new, patch).map_err(|error| match error {
+                    patch::json::JsonPatchError::Malformed(_) => {
+                        Status::bad_request(error.to_string())
+                    }
+                    patch::json::JsonPatchError::TooMany(_) => Status::too_large(error.to_string()),
+                    patch::json::JsonPatchError::DoesNotFit(_) => refused(error.to_string()),
+                })?
+            }
             Self::Merge(patch) => patch::json::merge(&mut new, patch),
             Self::Strategic(patch) => patch::strategic::apply(&mut new, patch, schema)
                 .map_err(|error| Status::bad_request(error.to_string()))?,
@@ -115,7 +119,8 @@ async fn write(
         managed::keep_reset(&mut new);
         Ok(new)
     };
-    if part == Part::Main && body.bytes.windows(MANAGED_FIELDS.len()).any(|at| at == MANAGED_FIELDS) {
+    if part == Part::Main && body.bytes.windows(MANAGED_FIELDS.len()).any(|at| at == MANAGED_FIELDS)
+    {
         return update_with_owners(server, call, part, &options, change).await;
     }
     server.update(call, part, &options, change).await

@@ -78,7 +78,9 @@ impl Freshness {
         let continues = !call.query.text("continue").is_empty();
         if !mode.is_empty() {
             if version.is_empty() {
-                return invalid("resourceVersionMatch is forbidden unless resourceVersion is provided");
+                return invalid(
+                    "resourceVersionMatch is forbidden unless resourceVersion is provided",
+                );
             }
             if continues {
                 return invalid("resourceVersionMatch is forbidden when continue is provided");
@@ -126,12 +128,16 @@ impl Continue {
     }
 
     fn decode(text: &str) -> Result<Self, Status> {
-        let bad = || Status::bad_request("continue key is not valid: encoded continue token cannot be read");
+        let bad = || {
+            Status::bad_request("continue key is not valid: encoded continue token cannot be read")
+        };
         let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| bad())?;
         let token: Value = serde_json::from_slice(&bytes).map_err(|_| bad())?;
         let revision = token.get("rv").and_then(Value::as_i64).ok_or_else(bad)?;
         let start = token.get("start").and_then(Value::as_str).ok_or_else(bad)?.to_owned();
-        if token.get("v").and_then(Value::as_str) != Some("meta.k8s.io/v1") || start.starts_with('/') {
+        if token.get("v").and_then(Value::as_str) != Some("meta.k8s.io/v1")
+            || start.starts_with('/')
+        {
             return Err(bad());
         }
         Ok(Self { revision: u64::try_from(revision).unwrap_or(0), start })
@@ -212,7 +218,9 @@ impl Server {
         let limit = call.query.text("limit");
         let limit: usize = match limit {
             "" => 0,
-            text => text.parse().map_err(|_| Status::bad_request(format!("invalid limit: {text}")))?,
+            text => {
+                text.parse().map_err(|_| Status::bad_request(format!("invalid limit: {text}")))?
+            }
         };
         let namespace = if call.resource.is_namespaced() { &*call.info.namespace } else { "" };
         let page =

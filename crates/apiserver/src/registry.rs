@@ -87,7 +87,8 @@ impl Table {
 
     /// The row for a kind.
     pub fn find_kind(&self, group: &str, version: &str, kind: &str) -> Option<&Arc<Resource>> {
-        let fits = |row: &&Arc<Resource>| row.group == group && row.version == version && row.kind == kind;
+        let fits =
+            |row: &&Arc<Resource>| row.group == group && row.version == version && row.kind == kind;
         self.rows.iter().find(fits)
     }
 
@@ -105,10 +106,11 @@ impl Table {
     pub fn groups(&self) -> Vec<(String, Vec<String>)> {
         let mut groups: Vec<(String, Vec<String>)> = Vec::new();
         for row in &self.rows {
-            let at = groups.iter().position(|(group, _)| *group == row.group).unwrap_or_else(|| {
-                groups.push((row.group.to_string(), Vec::new()));
-                groups.len() - 1
-            });
+            let at =
+                groups.iter().position(|(group, _)| *group == row.group).unwrap_or_else(|| {
+                    groups.push((row.group.to_string(), Vec::new()));
+                    groups.len() - 1
+                });
             let versions = &mut groups[at].1;
             if !versions.iter().any(|have| *have == row.version) {
                 versions.push(row.version.to_string());

@@ -70,7 +70,8 @@ impl RequestInfo {
     }
 
     fn take_segments(&mut self, rest: &[&str], path: &str) {
-        let mut segments: Vec<String> = rest.iter().map(|segment| decode_percent(segment)).collect();
+        let mut segments: Vec<String> =
+            rest.iter().map(|segment| decode_percent(segment)).collect();
         let in_namespace = segments.len() > 2
             && segments[0] == "namespaces"
             && !(segments.len() == 3 && matches!(segments[2].as_str(), "status" | "finalize"));
@@ -145,7 +146,8 @@ impl Query {
 
     /// Whether a boolean parameter is on: present and neither `0` nor `false`.
     pub fn flag(&self, key: &str) -> bool {
-        self.get(key).is_some_and(|value| !matches!(value, "0" | "false" | "False" | "FALSE" | "f" | "F"))
+        self.get(key)
+            .is_some_and(|value| !matches!(value, "0" | "false" | "False" | "FALSE" | "f" | "F"))
     }
 }
 
@@ -202,12 +204,32 @@ mod tests {
             ("GET", "/api/v1/pods", "list g= v=v1 ns= r=pods n= s= rest="),
             ("GET", "/api/v1/namespaces/a/pods?watch=1", "watch g= v=v1 ns=a r=pods n= s= rest="),
             ("GET", "/api/v1/watch/namespaces/a/pods/x", "watch g= v=v1 ns=a r=pods n=x s= rest="),
-            ("PUT", "/api/v1/namespaces/a/finalize", "update g= v=v1 ns=a r=namespaces n=a s=finalize rest="),
+            (
+                "PUT",
+                "/api/v1/namespaces/a/finalize",
+                "update g= v=v1 ns=a r=namespaces n=a s=finalize rest=",
+            ),
             ("GET", "/api/v1/namespaces/a", "get g= v=v1 ns=a r=namespaces n=a s= rest="),
-            ("DELETE", "/apis/apps/v1/namespaces/a/deployments", "deletecollection g=apps v=v1 ns=a r=deployments n= s= rest="),
-            ("POST", "/api/v1/namespaces/a/pods/x/exec?command=ls", "create g= v=v1 ns=a r=pods n=x s=exec rest="),
-            ("GET", "/api/v1/namespaces/a/services/x:80/proxy/a/b/", "get g= v=v1 ns=a r=services n=x:80 s=proxy rest=a/b/"),
-            ("GET", "/api/v1/namespaces/a/pods/x/proxy/", "get g= v=v1 ns=a r=pods n=x s=proxy rest="),
+            (
+                "DELETE",
+                "/apis/apps/v1/namespaces/a/deployments",
+                "deletecollection g=apps v=v1 ns=a r=deployments n= s= rest=",
+            ),
+            (
+                "POST",
+                "/api/v1/namespaces/a/pods/x/exec?command=ls",
+                "create g= v=v1 ns=a r=pods n=x s=exec rest=",
+            ),
+            (
+                "GET",
+                "/api/v1/namespaces/a/services/x:80/proxy/a/b/",
+                "get g= v=v1 ns=a r=services n=x:80 s=proxy rest=a/b/",
+            ),
+            (
+                "GET",
+                "/api/v1/namespaces/a/pods/x/proxy/",
+                "get g= v=v1 ns=a r=pods n=x s=proxy rest=",
+            ),
             ("GET", "/healthz", "get /healthz"),
             ("GET", "/apis/apps/v1", "get /apis/apps/v1"),
             ("GET", "/api/v1/namespaces/a%2Fb/pods", "list g= v=v1 ns=a/b r=pods n= s= rest="),

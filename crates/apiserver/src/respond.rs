@@ -48,7 +48,8 @@ where
 /// An answer with a body of one media type.
 pub fn answer(code: u16, media_type: &'static str, body: Body) -> Answer {
     let mut response = Response::new(body);
-    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     response
 }
@@ -269,7 +270,9 @@ impl Iterator for ListChunks {
             if stored {
                 object.write_json(&mut out);
             } else {
-                out.extend_from_slice(self.form.value(&self.server, &object).to_string().as_bytes());
+                out.extend_from_slice(
+                    self.form.value(&self.server, &object).to_string().as_bytes(),
+                );
             }
             if out.len() >= CHUNK_BYTES && !self.objects.is_empty() {
                 return Some(out.into());

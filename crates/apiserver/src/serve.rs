@@ -61,7 +61,8 @@ async fn serve_connection(server: Arc<Server>, stream: TcpStream, acceptor: TlsA
     let scope = server.scope.clone();
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let (server, connection) = (Arc::clone(&server), connection.clone());
-        let request = request.map(|body| body.map_err(|error| BodyError(error.into())).boxed_unsync());
+        let request =
+            request.map(|body| body.map_err(|error| BodyError(error.into())).boxed_unsync());
         async move { Ok::<_, std::convert::Infallible>(server.handle(request, &connection).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());

@@ -32,7 +32,8 @@ pub(crate) async fn answer(
     let verb = call.info.verb.as_str();
     let served = call.resource.subresource(call.subresource());
     let served = served.is_some_and(|sub| sub.verbs.contains(&verb));
-    let connects = matches!(call.subresource(), "proxy" | "exec" | "attach" | "portforward" | "log");
+    let connects =
+        matches!(call.subresource(), "proxy" | "exec" | "attach" | "portforward" | "log");
     if !served && !connects {
         let resource = &call.resource;
         return Err(Status::method_not_supported(&resource.group, &resource.plural, verb));

@@ -30,7 +30,8 @@ pub fn render(
         columns.push(&age);
     }
     let definitions: Vec<Value> = columns.iter().map(|column| definition(column)).collect();
-    let rows: Vec<Value> = objects.iter().map(|object| row(&columns, object, include, now)).collect();
+    let rows: Vec<Value> =
+        objects.iter().map(|object| row(&columns, object, include, now)).collect();
     json!({
         "kind": "Table", "apiVersion": "meta.k8s.io/v1",
         "metadata": {"resourceVersion": revision},
@@ -85,4 +86,3 @@ fn custom_cell(column: &Column, path: &str, object: &Value, now: Timestamp) -> V
         (_, Some(value)) => (*value).clone(),
     }
 }
-

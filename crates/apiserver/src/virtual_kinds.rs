@@ -21,7 +21,11 @@ use crate::subresource;
 ///
 /// # Errors
 /// The answer to the client.
-pub(crate) async fn answer(server: &Arc<Server>, call: &Call, body: &Body) -> Result<Answer, Status> {
+pub(crate) async fn answer(
+    server: &Arc<Server>,
+    call: &Call,
+    body: &Body,
+) -> Result<Answer, Status> {
     let resource = &call.resource;
     if call.info.verb != "create" {
         return component_status(call);
@@ -32,7 +36,8 @@ pub(crate) async fn answer(server: &Arc<Server>, call: &Call, body: &Body) -> Re
     crate::metadata::check_type(resource, &mut review)?;
     match &*resource.kind {
         "Binding" => {
-            let mut pod = server.own_call("", "v1", "pods", &call.info.namespace, meta::name(&review))?;
+            let mut pod =
+                server.own_call("", "v1", "pods", &call.info.namespace, meta::name(&review))?;
             pod.user = call.user.clone();
             return subresource::bind(server, &pod, &review).await;
         }
@@ -70,8 +75,11 @@ fn component_status(call: &Call) -> Result<Answer, Status> {
     match (call.info.verb.as_str(), call.info.name.as_str()) {
         ("list", _) => {
             let items: Vec<Value> = names.iter().map(|name| one(name)).collect();
-            Ok(json_answer(200, &json!({"kind": "ComponentStatusList", "apiVersion": "v1",
-                "metadata": {}, "items": items})))
+            Ok(json_answer(
+                200,
+                &json!({"kind": "ComponentStatusList", "apiVersion": "v1",
+                "metadata": {}, "items": items}),
+            ))
         }
         ("get", name) if names.contains(&name) => Ok(json_answer(200, &one(name))),
         _ => Err(call.not_found()),
@@ -120,15 +128,13 @@ fn subject_of(review: &Value) -> Result<User, Status> {
     let groups = texts(review.pointer("/spec/groups"));
     if name.is_empty() && groups.is_empty() {
         let path = api::field::Path::new("spec").child("user");
-        let error = api::field::Error::required(&path, "at least one of user or group must be specified");
+        let error =
+            api::field::Error::required(&path, "at least one of user or group must be specified");
         return Err(Status::invalid("authorization.k8s.io", "SubjectAccessReview", "", &[error]));
     }
     let extra = review.pointer("/spec/extra").and_then(Value::as_object);
-    let extra: BTreeMap<String, Vec<String>> = extra
-        .into_iter()
-        .flatten()
-        .map(|(key, value)| (key.clone(), texts(Some(value))))
-        .collect();
+    let extra: BTreeMap<String, Vec<String>> =
+        extra.into_iter().flatten().map(|(key, value)| (key.clone(), texts(Some(value)))).collect();
     Ok(User { name, uid: text(review, "/spec/uid").to_owned(), groups, extra })
 }
 
@@ -158,9 +164,15 @@ fn access_review(server: &Server, review: &Value, user: &User) -> Result<Value, 
         }
         _ => {
             let at = api::field::Path::new("spec").child("resourceAttributes");
-            let detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+            let detail =
+                "exactly one of nonResourceAttributes or resourceAttributes must be specified";
             let error = api::field::Error::invalid(&at, Value::Null, detail);
-            return Err(Status::invalid("authorization.k8s.io", "SubjectAccessReview", "", &[error]));
+            return Err(Status::invalid(
+                "authorization.k8s.io",
+                "SubjectAccessReview",
+                "",
+                &[error],
+            ));
         }
     }
     let (mut status, reason) = match server.policy.decide(&asked) {
@@ -189,7 +201,8 @@ fn rules_review(server: &Server, user: &User, namespace: &str) -> Value {
                 "resourceNames": rule.resource_names,
             }));
         } else {
-            path_rules.push(json!({"verbs": rule.verbs, "nonResourceURLs": rule.non_resource_urls}));
+            path_rules
+                .push(json!({"verbs": rule.verbs, "nonResourceURLs": rule.non_resource_urls}));
         }
     }
     json!({"resourceRules": resource_rules, "nonResourceRules": path_rules, "incomplete": false})

@@ -176,7 +176,8 @@ impl Server {
         if wants_initial {
             if call.query.text("resourceVersionMatch") != "NotOlderThan" {
                 let path = api::field::Path::new("resourceVersionMatch");
-                let detail = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+                let detail =
+                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
                 let error = api::field::Error::forbidden(&path, detail);
                 return Err(Status::invalid("meta.k8s.io", "ListOptions", "", &[error]));
             }
@@ -189,7 +190,8 @@ impl Server {
         } else if revision > 0 {
             let wait = self.caches.applied(revision);
             let waited = tokio::time::timeout(crate::limits::FRESH_READ_MAX, wait).await;
-            waited.map_err(|_| Status::timeout(format!("Too large resource version: {revision}")))?;
+            waited
+                .map_err(|_| Status::timeout(format!("Too large resource version: {revision}")))?;
         }
         let as_of = self.caches.revision();
         let (initial, cursor) = cache.snapshot(&filter.namespace, |object| filter.admits(object));
@@ -332,7 +334,9 @@ impl Watcher {
                 }
             },
             MediaType::Json | MediaType::Yaml => {
-                out.extend_from_slice(json!({"type": kind, "object": object}).to_string().as_bytes());
+                out.extend_from_slice(
+                    json!({"type": kind, "object": object}).to_string().as_bytes(),
+                );
                 out.push(b'\n');
             }
         }

@@ -27,7 +27,11 @@ const VALIDATING: &str = "validatingwebhookconfigurations";
 
 impl Server {
     /// Lets every mutating webhook that applies change the object.
-    pub(crate) async fn ask_mutating(&self, call: &Call, request: &mut Request<'_>) -> Result<(), Status> {
+    pub(crate) async fn ask_mutating(
+        &self,
+        call: &Call,
+        request: &mut Request<'_>,
+    ) -> Result<(), Status> {
         let hooks = self.hooks(MUTATING, call, request);
         let mut changed_after: Vec<bool> = Vec::with_capacity(hooks.len());
         for hook in &hooks {
@@ -46,7 +50,11 @@ impl Server {
     }
 
     /// Lets every validating webhook that applies refuse the object.
-    pub(crate) async fn ask_validating(&self, call: &Call, request: &mut Request<'_>) -> Result<(), Status> {
+    pub(crate) async fn ask_validating(
+        &self,
+        call: &Call,
+        request: &mut Request<'_>,
+    ) -> Result<(), Status> {
         let hooks = self.hooks(VALIDATING, call, request);
         let answers = hooks.iter().map(|hook| self.review(call, request, hook));
         let answers = futures::future::join_all(answers).await;
@@ -91,7 +99,12 @@ impl Server {
     }
 
     /// Asks one mutating webhook; whether it changed the object.
-    async fn ask_one(&self, call: &Call, request: &mut Request<'_>, hook: &Hook) -> Result<bool, Status> {
+    async fn ask_one(
+        &self,
+        call: &Call,
+        request: &mut Request<'_>,
+        hook: &Hook,
+    ) -> Result<bool, Status> {
         let Some(response) = self.review(call, request, hook).await? else { return Ok(false) };
         take_warnings(request, &response);
         refuse(hook, &response)?;
@@ -100,7 +113,8 @@ impl Server {
             Status::internal(format!("failed calling webhook \"{}\": {why}", hook.name))
         };
         let patch = STANDARD.decode(encoded).map_err(|error| failed(error.to_string()))?;
-        let patch: Value = serde_json::from_slice(&patch).map_err(|error| failed(error.to_string()))?;
+        let patch: Value =
+            serde_json::from_slice(&patch).map_err(|error| failed(error.to_string()))?;
         let before = hook.convert(self, call, &request.object);
         let mut after = before.clone();
         patch::json::apply(&mut after, &patch).map_err(|error| failed(error.to_string()))?;
@@ -142,15 +156,15 @@ impl Server {
 
 fn review(server: &Server, call: &Call, request: &Request<'_>, hook: &Hook, uid: &str) -> Value {
     let resource = &call.resource;
-    let own = |group: &str, version: &str, plural: &str| {
-        json!({"group": group, "version": version, "resource": plural})
-    };
-    let kind = |group: &str, version: &str, kind: &str| {
-        json!({"group": group, "version": version, "kind": kind})
-    };
+    let own = |group: &str, version: &str, plural: &str| json!({"group": group, "version": version, "resource": plural});
+    let kind = |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
     let sub = resource.subresource(call.subresource()).filter(|sub| !sub.kind.is_empty());
     let request_kind = match sub {
-        Some(sub) => kind(sub.group, if sub.version.is_empty() { &resource.version } else { sub.version }, sub.kind),
+        Some(sub) => kind(
+            sub.group,
+            if sub.version.is_empty() { &resource.version } else { sub.version },
+            sub.kind,
+        ),
         None => kind(&resource.group, &resource.version, &resource.kind),
     };
     let shown = &hook.row;
@@ -209,12 +223,17 @@ fn refuse(hook: &Hook, response: &Value) -> Result<(), Status> {
     let status = response.get("status");
     let message = status.map(|status| text(status, "/message")).unwrap_or_default();
     let code = status.and_then(|status| status.get("code")).and_then(Value::as_u64);
-    let code = code.and_then(|code| u16::try_from(code).ok()).filter(|code| *code >= 400).unwrap_or(400);
+    let code =
+        code.and_then(|code| u16::try_from(code).ok()).filter(|code| *code >= 400).unwrap_or(400);
     let reason = status.map(|status| text(status, "/reason")).unwrap_or_default();
     let text = match (message, reason) {
-        ("", "") => format!("admission webhook \"{}\" denied the request without explanation", hook.name),
+        ("", "") => {
+            format!("admission webhook \"{}\" denied the request without explanation", hook.name)
+        }
         ("", reason) => format!("admission webhook \"{}\" denied the request: {reason}", hook.name),
-        (message, _) => format!("admission webhook \"{}\" denied the request: {message}", hook.name),
+        (message, _) => {
+            format!("admission webhook \"{}\" denied the request: {message}", hook.name)
+        }
     };
     Err(Status::failure(code, known_reason(reason), text))
 }
@@ -222,8 +241,17 @@ fn refuse(hook: &Hook, response: &Value) -> Result<(), Status> {
 /// Reasons of a webhook's own making are not passed on: a status carries only known ones.
 fn known_reason(reason: &str) -> &'static str {
     const KNOWN: &[&str] = &[
-        "BadRequest", "Forbidden", "Invalid", "Conflict", "NotFound", "AlreadyExists", "Unauthorized",
-        "TooManyRequests", "InternalError", "MethodNotAllowed", "NotAcceptable",
+        "BadRequest",
+        "Forbidden",
+        "Invalid",
+        "Conflict",
+        "NotFound",
+        "AlreadyExists",
+        "Unauthorized",
+        "TooManyRequests",
+        "InternalError",
+        "MethodNotAllowed",
+        "NotAcceptable",
     ];
     KNOWN.iter().find(|known| **known == reason).copied().unwrap_or("")
 }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use api::status::Status;
 use futures::{SinkExt as _, StreamExt as _};
 use http::Request;
-use http::header::{CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
+use http::header::{
+    CONNECTION, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    UPGRADE,
+};
 use http_body_util::BodyExt as _;
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::WebSocketStream;
@@ -69,7 +72,8 @@ pub(crate) fn carry(
         match upgraded.await {
             Ok(stream) => {
                 let role = Role::Server;
-                let socket = WebSocketStream::from_raw_socket(TokioIo::new(stream), role, None).await;
+                let socket =
+                    WebSocketStream::from_raw_socket(TokioIo::new(stream), role, None).await;
                 send(socket, body, messages).await;
             }
             Err(error) => tracing::debug!(%error, "a watch was not upgraded"),
@@ -85,7 +89,9 @@ pub(crate) fn carry(
     }
     let protocol = call.headers.get(SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.to_str().ok());
     let chosen = protocol.and_then(|list| {
-        list.split(',').map(str::trim).find(|name| matches!(*name, "binary.k8s.io" | "base64.binary.k8s.io"))
+        list.split(',')
+            .map(str::trim)
+            .find(|name| matches!(*name, "binary.k8s.io" | "base64.binary.k8s.io"))
     });
     if let Some(chosen) = chosen.and_then(|name| HeaderValue::from_str(name).ok()) {
         headers.insert(SEC_WEBSOCKET_PROTOCOL, chosen);

@@ -89,7 +89,8 @@ impl Server {
         options: &WriteOptions,
     ) -> Result<Written, Status> {
         let resource = &*call.resource;
-        let generated = !meta::text(&object, "generateName").is_empty() && call.info.name.is_empty();
+        let generated =
+            !meta::text(&object, "generateName").is_empty() && call.info.name.is_empty();
         let mut tries = if generated { GENERATE_NAME_TRIES } else { 1 };
         loop {
             tries -= 1;
@@ -135,7 +136,9 @@ impl Server {
     pub async fn present(&self, call: &Call) -> Result<Arc<Object>, Status> {
         self.fresh().await?;
         let namespace = if call.resource.is_namespaced() { &*call.info.namespace } else { "" };
-        self.cache_of(&call.resource).get(namespace, &call.info.name).ok_or_else(|| call.not_found())
+        self.cache_of(&call.resource)
+            .get(namespace, &call.info.name)
+            .ok_or_else(|| call.not_found())
     }
 
     async fn wait_for_newer(&self, present: &Object) {
@@ -346,7 +349,11 @@ impl Server {
     }
 }
 
-fn refuse_invalid(resource: &Resource, object: &Value, errors: &[field::Error]) -> Result<(), Status> {
+fn refuse_invalid(
+    resource: &Resource,
+    object: &Value,
+    errors: &[field::Error],
+) -> Result<(), Status> {
     if errors.is_empty() {
         return Ok(());
     }
@@ -390,9 +397,8 @@ fn check_identity(call: &Call, new: &Value, old: &Value) -> Result<(), Status> {
     }
     let (have, want) = (meta::uid(old), meta::uid(new));
     if !want.is_empty() && want != have {
-        let why = format!(
-            "Precondition failed: UID in precondition: {want}, UID in object meta: {have}"
-        );
+        let why =
+            format!("Precondition failed: UID in precondition: {want}, UID in object meta: {have}");
         let resource = &call.resource;
         return Err(Status::conflict(&resource.group, &resource.plural, name, &why));
     }

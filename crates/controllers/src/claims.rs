@@ -79,7 +79,9 @@ where
         "ownerReferences": [controller_reference(owner)],
     }});
     let api = client.namespaced::<K>(&namespace_of(object));
-    gone_is_none(api.patch(&name_of(object), &PatchParams::default(), &Patch::Strategic(patch)).await)
+    gone_is_none(
+        api.patch(&name_of(object), &PatchParams::default(), &Patch::Strategic(patch)).await,
+    )
 }
 
 async fn release<O, K>(client: &Client, owner: &O, object: &K) -> Result<(), kube::Error>
@@ -92,7 +94,8 @@ where
         "ownerReferences": [{"$patch": "delete", "uid": owner.meta().uid}],
     }});
     let api = client.namespaced::<K>(&namespace_of(object));
-    let patched = api.patch(&name_of(object), &PatchParams::default(), &Patch::Strategic(patch)).await;
+    let patched =
+        api.patch(&name_of(object), &PatchParams::default(), &Patch::Strategic(patch)).await;
     gone_is_none(patched).map(|_| ())
 }
 

@@ -13,9 +13,7 @@ use reconcile::pods;
 
 use crate::Context;
 use crate::dependents::{Dependents, follow};
-use crate::kinds::{
-    already_exists, conflicts, name_of, namespace_gone, namespace_of, not_found,
-};
+use crate::kinds::{already_exists, conflicts, name_of, namespace_gone, namespace_of, not_found};
 use crate::limits::WORKERS;
 use crate::pod_control::text_of;
 
@@ -71,7 +69,11 @@ impl Worker {
     }
 
     /// A Job that was started a moment ago may not be in the cache yet: it is not missing.
-    async fn add_unseen(&self, cron: &CronJob, jobs: &mut Vec<Arc<Job>>) -> Result<(), kube::Error> {
+    async fn add_unseen(
+        &self,
+        cron: &CronJob,
+        jobs: &mut Vec<Arc<Job>>,
+    ) -> Result<(), kube::Error> {
         let api = self.client.namespaced::<Job>(&namespace_of(cron));
         let active = cron.status.as_ref().and_then(|status| status.active.as_ref());
         for reference in active.into_iter().flatten() {

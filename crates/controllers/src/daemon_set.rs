@@ -70,8 +70,18 @@ pub(crate) fn start(context: &Context) {
     let recorder =
         Recorder::start(&client, clock.clone(), "daemonset-controller", "", &context.scope);
     let control = PodControl { client: client.clone(), recorder, expectations };
-    let worker =
-        Worker { client, clock, sets, nodes, pods, histories, dependents, history, control, failures };
+    let worker = Worker {
+        client,
+        clock,
+        sets,
+        nodes,
+        pods,
+        histories,
+        dependents,
+        history,
+        control,
+        failures,
+    };
     run_workers(&context.scope, "daemon set controller", WORKERS, &queue, move |key| {
         let worker = worker.clone();
         async move { worker.reconcile(&key.0, &key.1).await }
@@ -180,8 +190,7 @@ impl Worker {
         .await?;
         let template = &set.spec.template;
         let labels = template.metadata.as_ref().and_then(|metadata| metadata.labels.clone());
-        let style =
-            Style { labels: labels.unwrap_or_default(), hash_label: revision::POD_LABEL };
+        let style = Style { labels: labels.unwrap_or_default(), hash_label: revision::POD_LABEL };
         let collisions = set.status.as_ref().and_then(|status| status.collision_count);
         let (current, collisions) =
             revisions::settle(&self.client, set, template, style, collisions, &history).await?;

@@ -123,8 +123,7 @@ impl Worker {
         })
         .await?;
         let running = self.running(&found, &sets);
-        let snapshot =
-            Snapshot { deployment: &found, replica_sets: &sets, running: &running };
+        let snapshot = Snapshot { deployment: &found, replica_sets: &sets, running: &running };
         let plan = deployment::decide(&snapshot, self.clock.now());
         let again = plan.again_after;
         self.act(&found, plan).await?;

@@ -43,8 +43,7 @@ pub(crate) fn start(context: &Context) {
         }
     });
     let (client, clock) = (context.client.clone(), context.clock.clone());
-    let recorder =
-        Recorder::start(&client, clock.clone(), "controllermanager", "", &context.scope);
+    let recorder = Recorder::start(&client, clock.clone(), "controllermanager", "", &context.scope);
     let worker = Worker {
         scales: Scales {
             deployments: client.informer(),

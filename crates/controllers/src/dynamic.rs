@@ -112,7 +112,8 @@ struct ResponseKind {
     kind: String,
 }
 
-const ACCEPT: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
+const ACCEPT: &str =
+    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
 
 /// Every resource, once, in its group's preferred version that has it.
 pub(crate) async fn discover(kube: &kube::Client) -> Result<Vec<Found>, DynamicError> {
@@ -124,7 +125,8 @@ pub(crate) async fn discover(kube: &kube::Client) -> Result<Vec<Found>, DynamicE
             let name = group.metadata.and_then(|metadata| metadata.name).unwrap_or_default();
             for version in group.versions {
                 for resource in version.resources {
-                    let known = all.iter().any(|f| f.group == name && f.plural == resource.resource);
+                    let known =
+                        all.iter().any(|f| f.group == name && f.plural == resource.resource);
                     if known {
                         continue;
                     }
@@ -150,7 +152,8 @@ pub(crate) async fn delete(
     uid: &str,
     policy: Option<&str>,
 ) -> Result<(), DynamicError> {
-    let mut options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}});
+    let mut options =
+        json!({"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": {"uid": uid}});
     if let Some(policy) = policy {
         options["propagationPolicy"] = json!(policy);
     }
@@ -158,7 +161,11 @@ pub(crate) async fn delete(
 }
 
 /// Merge-patches an object.
-pub(crate) async fn merge(kube: &kube::Client, path: &str, patch: &Value) -> Result<(), DynamicError> {
+pub(crate) async fn merge(
+    kube: &kube::Client,
+    path: &str,
+    patch: &Value,
+) -> Result<(), DynamicError> {
     send(kube, "PATCH", path, "application/merge-patch+json", patch).await
 }
 
@@ -186,8 +193,12 @@ async fn send(
 }
 
 /// The metadata of all objects of a collection.
-pub(crate) async fn list_metadata(kube: &kube::Client, path: &str) -> Result<Vec<Value>, DynamicError> {
-    let accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
+pub(crate) async fn list_metadata(
+    kube: &kube::Client,
+    path: &str,
+) -> Result<Vec<Value>, DynamicError> {
+    let accept =
+        "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
     let request = http::Request::get(path).header("accept", accept).body(Vec::new())?;
     let mut list: Value = kube.request(request).await?;
     Ok(match list["items"].take() {

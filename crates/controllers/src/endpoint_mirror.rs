@@ -113,7 +113,8 @@ impl Worker {
                 }
             }
             for (name, group) in plan.update {
-                let old = present.iter().find(|slice| slice.metadata.name.as_deref() == Some(&name));
+                let old =
+                    present.iter().find(|slice| slice.metadata.name.as_deref() == Some(&name));
                 let mut fresh = slice(endpoints, family, group);
                 fresh.metadata.generate_name = None;
                 fresh.metadata.name = Some(name.clone());
@@ -136,7 +137,8 @@ impl Worker {
 }
 
 fn slice(endpoints: &Endpoints, family: &str, group: Group) -> EndpointSlice {
-    let mut labels: BTreeMap<String, String> = endpoints.metadata.labels.clone().unwrap_or_default();
+    let mut labels: BTreeMap<String, String> =
+        endpoints.metadata.labels.clone().unwrap_or_default();
     labels.insert(SERVICE_NAME.to_owned(), name_of(endpoints));
     labels.insert(MANAGED_BY.to_owned(), MANAGER.to_owned());
     EndpointSlice {

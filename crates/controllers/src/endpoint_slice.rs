@@ -33,7 +33,8 @@ pub(crate) fn start(context: &Context) {
         let ours = labels.get(MANAGED_BY).is_some_and(|manager| manager == MANAGER);
         let service = labels.get(SERVICE_NAME).cloned().unwrap_or_default();
         let namespace = namespace_of(&**slice);
-        if ours && !matches!(change, Change::Added(_)) && known.get(&namespace, &service).is_some() {
+        if ours && !matches!(change, Change::Added(_)) && known.get(&namespace, &service).is_some()
+        {
             adding.add((namespace, service));
         }
     });
@@ -71,15 +72,11 @@ impl Worker {
         let families = spec.ip_families.unwrap_or_else(|| vec!["IPv4".to_owned()]);
         let pods = self.pods.list_in(namespace);
         for family in families {
-            let zone = |node: &str| {
-                self.nodes.get("", node)?.metadata.labels.as_ref()?.get(ZONE).cloned()
-            };
+            let zone =
+                |node: &str| self.nodes.get("", node)?.metadata.labels.as_ref()?.get(ZONE).cloned();
             let present = self.present(namespace, name, &family);
-            let plan = plan(
-                groups(&service, &pods, &family, &zone),
-                &present,
-                ENDPOINTS_PER_SLICE_MAX,
-            );
+            let plan =
+                plan(groups(&service, &pods, &family, &zone), &present, ENDPOINTS_PER_SLICE_MAX);
             self.act(&service, &family, &present, plan).await?;
         }
         Ok(Outcome::Done)

@@ -119,7 +119,9 @@ impl Worker {
             metadata: ObjectMeta {
                 name: Some(name.to_owned()),
                 labels: Some(labels),
-                resource_version: present.as_ref().and_then(|p| p.metadata.resource_version.clone()),
+                resource_version: present
+                    .as_ref()
+                    .and_then(|p| p.metadata.resource_version.clone()),
                 ..ObjectMeta::default()
             },
             subsets: (!subsets.is_empty()).then_some(subsets),

@@ -40,10 +40,16 @@ pub(crate) fn start(context: &Context) {
     context.scope.spawn_until_cancelled("garbage collector watches", async move {
         following.follow_resources(changed).await;
     });
-    run_workers(&context.scope, "garbage collector", WORKERS, &collector.queue.clone(), move |uid| {
-        let collector = Arc::clone(&collector);
-        async move { collector.reconcile(&uid).await }
-    });
+    run_workers(
+        &context.scope,
+        "garbage collector",
+        WORKERS,
+        &collector.queue.clone(),
+        move |uid| {
+            let collector = Arc::clone(&collector);
+            async move { collector.reconcile(&uid).await }
+        },
+    );
 }
 
 struct Collector {
@@ -178,13 +184,19 @@ impl Collector {
         let kube = self.client.kube();
         let result = match decision {
             Decision::Keep => return Ok(Outcome::Done),
-            Decision::Delete(policy) => dynamic::delete(&kube, &node.path(), &node.uid, policy).await,
+            Decision::Delete(policy) => {
+                dynamic::delete(&kube, &node.path(), &node.uid, policy).await
+            }
             Decision::Drop(gone) => self.drop_owners(node, &gone).await,
         };
         forgive_gone(result)
     }
 
-    async fn state_of(&self, node: &Node, owner: &OwnerReference) -> Result<OwnerState, DynamicError> {
+    async fn state_of(
+        &self,
+        node: &Node,
+        owner: &OwnerReference,
+    ) -> Result<OwnerState, DynamicError> {
         let known = self.graph.lock().get(&owner.uid);
         if let Some(known) = known {
             // A reference across namespaces points at nothing.
@@ -256,7 +268,8 @@ impl Collector {
     async fn unblock_owners(&self, node: &Node) -> Result<(), DynamicError> {
         let kube = self.client.kube();
         let Some(live) = dynamic::get(&kube, &node.path()).await? else { return Ok(()) };
-        let mut owners = live["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
+        let mut owners =
+            live["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
         for owner in &mut owners {
             owner["blockOwnerDeletion"] = json!(false);
         }
@@ -268,11 +281,16 @@ impl Collector {
         dynamic::merge(&kube, &node.path(), &patch).await
     }
 
-    async fn remove_finalizer(&self, node: &Node, finalizer: &str) -> Result<Outcome, DynamicError> {
+    async fn remove_finalizer(
+        &self,
+        node: &Node,
+        finalizer: &str,
+    ) -> Result<Outcome, DynamicError> {
         let kube = self.client.kube();
         let Some(live) = dynamic::get(&kube, &node.path()).await? else { return Ok(Outcome::Done) };
         let finalizers = live["metadata"]["finalizers"].as_array().cloned().unwrap_or_default();
-        let kept: Vec<Value> = finalizers.into_iter().filter(|have| *have != json!(finalizer)).collect();
+        let kept: Vec<Value> =
+            finalizers.into_iter().filter(|have| *have != json!(finalizer)).collect();
         let patch = json!({"metadata": {
             "uid": node.uid,
             "resourceVersion": live["metadata"]["resourceVersion"],

@@ -267,10 +267,8 @@ impl Worker {
             .iter()
             .map(|pod| async move { (uid(pod), self.remove_finalizer(pod).await) })
             .collect();
-        let results: Vec<_> = futures::stream::iter(removals)
-            .buffer_unordered(WRITES_IN_FLIGHT_MAX)
-            .collect()
-            .await;
+        let results: Vec<_> =
+            futures::stream::iter(removals).buffer_unordered(WRITES_IN_FLIGHT_MAX).collect().await;
         let (mut released, mut failure) = (BTreeSet::new(), None);
         for (uid, result) in results {
             match result {

@@ -21,7 +21,8 @@ pub(crate) fn start(context: &Context) {
     let adding = queue.clone();
     namespaces.on_change(move |change| {
         let namespace = change.object();
-        if namespace.metadata.deletion_timestamp.is_some() && !matches!(change, Change::Deleted(_)) {
+        if namespace.metadata.deletion_timestamp.is_some() && !matches!(change, Change::Deleted(_))
+        {
             adding.add(name_of(&**namespace));
         }
     });
@@ -36,7 +37,8 @@ pub(crate) fn start(context: &Context) {
             }
         }
     });
-    let worker = Worker { client: context.client.clone(), clock: context.clock.clone(), namespaces };
+    let worker =
+        Worker { client: context.client.clone(), clock: context.clock.clone(), namespaces };
     run_workers(&context.scope, "namespace controller", WORKERS, &queue, move |name| {
         let worker = worker.clone();
         async move { worker.reconcile(&name).await }
@@ -73,7 +75,8 @@ impl Worker {
         let kube = self.client.kube();
         let resources = dynamic::discover(&kube).await?;
         let mut findings = Findings::default();
-        let deletable = |found: &&Found| found.namespaced && found.has("delete") && found.has("list");
+        let deletable =
+            |found: &&Found| found.namespaced && found.has("delete") && found.has("list");
         for found in resources.iter().filter(deletable) {
             let path = found.path(name, "");
             let left = dynamic::list_metadata(&kube, &path).await?;
@@ -89,7 +92,12 @@ impl Worker {
         Ok(findings)
     }
 
-    async fn delete_all(&self, found: &Found, namespace: &str, left: &[Value]) -> Result<(), DynamicError> {
+    async fn delete_all(
+        &self,
+        found: &Found,
+        namespace: &str,
+        left: &[Value],
+    ) -> Result<(), DynamicError> {
         let kube = self.client.kube();
         if found.has("deletecollection") {
             return dynamic::delete_collection(&kube, &found.path(namespace, "")).await;
@@ -108,7 +116,11 @@ impl Worker {
     }
 
     /// Writes the conditions when they changed; `false` when someone else wrote first.
-    async fn report(&self, namespace: &Namespace, findings: &Findings) -> Result<bool, DynamicError> {
+    async fn report(
+        &self,
+        namespace: &Namespace,
+        findings: &Findings,
+    ) -> Result<bool, DynamicError> {
         let status = namespace.status.clone().unwrap_or_default();
         let before = status.conditions.clone().unwrap_or_default();
         let after = conditions(findings, &before, self.clock.now());

@@ -40,7 +40,8 @@ pub(crate) fn start(context: &Context) {
                 return Ok::<_, Error>(Outcome::Done);
             }
             let range = ranges.lock().take().ok_or(Error::Full)?;
-            let patch = json!({"spec": {"podCIDR": range.to_string(), "podCIDRs": [range.to_string()]}});
+            let patch =
+                json!({"spec": {"podCIDR": range.to_string(), "podCIDRs": [range.to_string()]}});
             let api = client.all::<Node>();
             match api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
                 Ok(_) => Ok(Outcome::Done),

@@ -17,9 +17,9 @@ const LEASE_NAMESPACE: &str = "kube-node-lease";
 pub(crate) fn start(context: &Context) {
     let queue: WorkQueue<String> = WorkQueue::new();
     let nodes = context.client.informer::<Node>();
-    let leases = context.client.informer_of::<Lease>(
-        client::WatchScope::all::<Lease>().namespace(LEASE_NAMESPACE),
-    );
+    let leases = context
+        .client
+        .informer_of::<Lease>(client::WatchScope::all::<Lease>().namespace(LEASE_NAMESPACE));
     let adding = queue.clone();
     nodes.on_change(move |change| {
         if !matches!(change, Change::Deleted(_)) {
@@ -53,15 +53,17 @@ impl Worker {
     async fn reconcile(&self, name: &str) -> Result<Outcome, kube::Error> {
         self.leases.synced().await;
         let Some(node) = self.nodes.get("", name) else { return Ok(Outcome::Done) };
-        let renewed = self.leases.get(LEASE_NAMESPACE, name).and_then(|lease| {
-            lease.spec.as_ref()?.renew_time.as_ref().map(|time| time.0)
-        });
+        let renewed = self
+            .leases
+            .get(LEASE_NAMESPACE, name)
+            .and_then(|lease| lease.spec.as_ref()?.renew_time.as_ref().map(|time| time.0));
         let now = self.clock.now();
         let plan = node_lifecycle::decide(&node, renewed, now, NODE_GRACE);
         let api = self.client.all::<Node>();
         if let Some(conditions) = &plan.conditions {
             let patch = json!({"status": {"conditions": conditions}});
-            let patched = api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch)).await;
+            let patched =
+                api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch)).await;
             ignore_gone(patched.map(|_| ()))?;
         }
         if let Some(taints) = &plan.taints {

@@ -60,10 +60,9 @@ impl PodControl {
         pods: &[Pod],
     ) -> (usize, Option<kube::Error>) {
         self.expectations.begin(&subject.uid);
-        let result = slow_start(pods, |pod| async move {
-            self.create(subject, pod).await.map(|_| ())
-        })
-        .await;
+        let result =
+            slow_start(pods, |pod| async move { self.create(subject, pod).await.map(|_| ()) })
+                .await;
         self.expectations.finish(&subject.uid);
         result
     }

@@ -103,7 +103,9 @@ impl Worker {
                     "reason": "DeletionByPodGC", "message": message,
                     "lastTransitionTime": self.clock.now()}]}});
             let patch = Patch::Strategic(status);
-            ignore_gone(api.patch_status(&name, &PatchParams::default(), &patch).await.map(|_| ()))?;
+            ignore_gone(
+                api.patch_status(&name, &PatchParams::default(), &patch).await.map(|_| ()),
+            )?;
         }
         let params = DeleteParams {
             grace_period_seconds: Some(0),

@@ -149,13 +149,8 @@ pub(crate) fn start_for<R: Replicated>(context: &Context) {
             }
         }
     });
-    let recorder = Recorder::start(
-        &context.client,
-        context.clock.clone(),
-        R::COMPONENT,
-        "",
-        &context.scope,
-    );
+    let recorder =
+        Recorder::start(&context.client, context.clock.clone(), R::COMPONENT, "", &context.scope);
     let worker = Worker {
         client: context.client.clone(),
         clock: context.clock.clone(),
@@ -245,8 +240,7 @@ impl<R: Replicated> Worker<R> {
             && let Some(template) = owner.template()
         {
             let pod = template::pod(template, &subject.namespace, controller_reference(&**owner));
-            let (_made, failure) =
-                self.control.create_all(&subject, &vec![pod; plan.create]).await;
+            let (_made, failure) = self.control.create_all(&subject, &vec![pod; plan.create]).await;
             return failure;
         }
         self.control.delete_all(&subject, &plan.delete).await

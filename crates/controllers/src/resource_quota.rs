@@ -107,7 +107,8 @@ impl Worker {
             let ended = match change {
                 Change::Added(_) => false,
                 Change::Updated { old, new } => {
-                    (pods::is_terminal(new) && !pods::is_terminal(old)) || resources_of(old) != resources_of(new)
+                    (pods::is_terminal(new) && !pods::is_terminal(old))
+                        || resources_of(old) != resources_of(new)
                 }
                 Change::Deleted(_) => true,
             };
@@ -173,7 +174,8 @@ impl Worker {
             return Ok(row.is_namespaced().then(|| Arc::clone(row)));
         }
         let found = discover(&self.client.kube()).await?;
-        let found = found.into_iter().find(|f| f.group == group && f.plural == plural && f.namespaced);
+        let found =
+            found.into_iter().find(|f| f.group == group && f.plural == plural && f.namespaced);
         // For counting, a custom kind is any kind with another name.
         let shape = api::kinds::all().iter().find(|row| row.plural == "configmaps");
         Ok(found.zip(shape).map(|(found, shape)| {
@@ -200,12 +202,18 @@ fn place_of(name: &str) -> (&str, &str) {
         return (group, plural);
     }
     match name {
-        "configmaps" | "secrets" | "replicationcontrollers" | "resourcequotas"
-        | "persistentvolumeclaims" | "services" => ("", name),
+        "configmaps"
+        | "secrets"
+        | "replicationcontrollers"
+        | "resourcequotas"
+        | "persistentvolumeclaims"
+        | "services" => ("", name),
         "services.nodeports" | "services.loadbalancers" => ("", "services"),
         "requests.storage" => ("", "persistentvolumeclaims"),
         _ if name.contains(".storageclass.storage.k8s.io/") => ("", "persistentvolumeclaims"),
-        _ if name.contains(".deviceclass.resource.k8s.io/") => ("resource.k8s.io", "resourceclaims"),
+        _ if name.contains(".deviceclass.resource.k8s.io/") => {
+            ("resource.k8s.io", "resourceclaims")
+        }
         _ => ("", "pods"),
     }
 }

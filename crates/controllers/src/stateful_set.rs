@@ -16,9 +16,7 @@ use reconcile::{labels, revision};
 use crate::Context;
 use crate::claims::claim_all;
 use crate::dependents::{Dependents, follow};
-use crate::kinds::{
-    already_exists, conflicts, name_of, namespace_gone, namespace_of, not_found,
-};
+use crate::kinds::{already_exists, conflicts, name_of, namespace_gone, namespace_of, not_found};
 use crate::limits::WORKERS;
 use crate::pod_control::text_of;
 use crate::revisions::{self, Style};
@@ -59,17 +57,8 @@ pub(crate) fn start(context: &Context) {
     let (client, clock) = (context.client.clone(), context.clock.clone());
     let recorder =
         Recorder::start(&client, clock.clone(), "statefulset-controller", "", &context.scope);
-    let worker = Worker {
-        client,
-        clock,
-        sets,
-        pods,
-        claims,
-        histories,
-        dependents,
-        history,
-        recorder,
-    };
+    let worker =
+        Worker { client, clock, sets, pods, claims, histories, dependents, history, recorder };
     run_workers(&context.scope, "stateful set controller", WORKERS, &queue, move |key| {
         let worker = worker.clone();
         async move { worker.reconcile(&key.0, &key.1).await }
@@ -283,7 +272,8 @@ impl Worker {
             }
             Some(error) => {
                 let text = text_of(error);
-                let message = format!("{verb} Pod {pod} in StatefulSet {name} failed error: {text}");
+                let message =
+                    format!("{verb} Pod {pod} in StatefulSet {name} failed error: {text}");
                 let reason = format!("Failed{what}");
                 self.recorder.event(&subject, EventKind::Warning, &reason, message);
             }

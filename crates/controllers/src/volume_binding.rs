@@ -6,7 +6,7 @@ use client::{
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{Patch, PatchParams, PostParams};
-use reconcile::volume_binding::{Class, ClaimPlan, PROVISIONER, decide_claim, phase};
+use reconcile::volume_binding::{ClaimPlan, Class, PROVISIONER, decide_claim, phase};
 use serde_json::json;
 
 use crate::Context;
@@ -100,8 +100,11 @@ impl Worker {
             ClaimPlan::Bind(volume, bound) => self.bind(*volume, *bound).await?,
             ClaimPlan::Lose => self.lose(&claim).await?,
             ClaimPlan::Wait { reason, message, provisioner } => {
-                let kind =
-                    if reason == "ProvisioningFailed" { EventKind::Warning } else { EventKind::Normal };
+                let kind = if reason == "ProvisioningFailed" {
+                    EventKind::Warning
+                } else {
+                    EventKind::Normal
+                };
                 self.recorder.event(&Subject::of(&*claim), kind, reason, message);
                 if let Some(provisioner) = provisioner {
                     self.ask(&claim, &provisioner).await?;
@@ -116,7 +119,8 @@ impl Worker {
         let class = self.classes.get("", name)?;
         Some(Class {
             provisioner: class.provisioner.clone(),
-            waits_for_consumer: class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer"),
+            waits_for_consumer: class.volume_binding_mode.as_deref()
+                == Some("WaitForFirstConsumer"),
         })
     }
 
@@ -160,7 +164,11 @@ impl Worker {
     }
 
     /// Names the provisioner on the claim: external ones look for that.
-    async fn ask(&self, claim: &PersistentVolumeClaim, provisioner: &str) -> Result<(), kube::Error> {
+    async fn ask(
+        &self,
+        claim: &PersistentVolumeClaim,
+        provisioner: &str,
+    ) -> Result<(), kube::Error> {
         let annotations = claim.metadata.annotations.as_ref();
         if annotations.and_then(|all| all.get(PROVISIONER)).is_some_and(|p| p == provisioner) {
             return Ok(());

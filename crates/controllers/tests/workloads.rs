@@ -9,7 +9,7 @@ mod cluster;
 mod deployments;
 #[path = "workloads/jobs.rs"]
 mod jobs;
-#[path = "workloads/sets.rs"]
-mod sets;
 #[path = "workloads/others.rs"]
 mod others;
+#[path = "workloads/sets.rs"]
+mod sets;

@@ -116,9 +116,24 @@ impl ServerConfig {
     pub fn read(mut flags: ServerArguments) -> anyhow::Result<Self> {
         let file = read_file(flags.config.as_deref())?;
         or_file!(
-            flags, file, data_dir, write_kubeconfig, token, node_name, node_ip, advertise_address,
-            cluster_cidr, service_cidr, cluster_dns, cluster_domain, bind_address,
-            https_listen_port, kubelet_port, service_node_port_range, fsync, disable_agent,
+            flags,
+            file,
+            data_dir,
+            write_kubeconfig,
+            token,
+            node_name,
+            node_ip,
+            advertise_address,
+            cluster_cidr,
+            service_cidr,
+            cluster_dns,
+            cluster_domain,
+            bind_address,
+            https_listen_port,
+            kubelet_port,
+            service_node_port_range,
+            fsync,
+            disable_agent,
         );
         flags.tls_san.extend(file.tls_san);
         flags.node_label.extend(file.node_label);
@@ -126,10 +141,14 @@ impl ServerConfig {
     }
 
     fn complete(flags: ServerArguments) -> anyhow::Result<Self> {
-        let service_cidr =
-            flags.service_cidr.map_or_else(|| "10.43.0.0/16".parse(), Ok).context("service-cidr")?;
-        let cluster_cidr =
-            flags.cluster_cidr.map_or_else(|| "10.42.0.0/16".parse(), Ok).context("cluster-cidr")?;
+        let service_cidr = flags
+            .service_cidr
+            .map_or_else(|| "10.43.0.0/16".parse(), Ok)
+            .context("service-cidr")?;
+        let cluster_cidr = flags
+            .cluster_cidr
+            .map_or_else(|| "10.42.0.0/16".parse(), Ok)
+            .context("cluster-cidr")?;
         if service_cidr.contains(&cluster_cidr) || cluster_cidr.contains(&service_cidr) {
             bail!("cluster-cidr {cluster_cidr} and service-cidr {service_cidr} overlap");
         }
@@ -165,7 +184,11 @@ impl ServerConfig {
             kubelet_port: flags.kubelet_port.unwrap_or(10250),
             node_ports: port_range(range)?,
             tls_san: flags.tls_san,
-            node_labels: flags.node_label.iter().map(|text| label(text)).collect::<Result<_, _>>()?,
+            node_labels: flags
+                .node_label
+                .iter()
+                .map(|text| label(text))
+                .collect::<Result<_, _>>()?,
             fsync: flags.fsync.unwrap_or(true),
             agent: !flags.disable_agent.unwrap_or(false),
         })
@@ -193,9 +216,9 @@ pub fn address_at(range: &IpNet, offset: u32) -> IpAddr {
 }
 
 fn port_range(text: &str) -> anyhow::Result<(u16, u16)> {
-    let parsed = text.split_once('-').and_then(|(first, last)| {
-        Some((first.trim().parse().ok()?, last.trim().parse().ok()?))
-    });
+    let parsed = text
+        .split_once('-')
+        .and_then(|(first, last)| Some((first.trim().parse().ok()?, last.trim().parse().ok()?)));
     match parsed {
         Some((first, last)) if 0 < first && first <= last => Ok((first, last)),
         _ => bail!("service-node-port-range {text:?}: expected FIRST-LAST, such as 30000-32767"),

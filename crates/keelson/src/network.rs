@@ -9,7 +9,8 @@ use anyhow::{Context as _, bail};
 /// # Errors
 /// The kernel has none that can be read.
 pub fn host_name() -> anyhow::Result<String> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").context("read the host's name")?;
+    let name =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").context("read the host's name")?;
     Ok(name.trim().to_ascii_lowercase())
 }
 

@@ -115,10 +115,9 @@ pub async fn start(
         .context("open the container runtime")?;
     let kubelet_config = kubelet_config(&config, clock.clone());
     let (service, images) = (Arc::new(runtime.clone()), Arc::new(runtime));
-    let kubelet =
-        Kubelet::start(kubelet_config, clients.kubelet.clone(), service, images, scope)
-            .await
-            .context("start the kubelet")?;
+    let kubelet = Kubelet::start(kubelet_config, clients.kubelet.clone(), service, images, scope)
+        .await
+        .context("start the kubelet")?;
     let access = Arc::new(Delegated::new(clients.kubelet.clone(), &config.node_name));
     let address = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), config.kubelet_port);
     let listener =
@@ -136,8 +135,10 @@ pub async fn start(
         }
     });
     let answering = scope.child();
-    let dns_config =
-        dns::Config { domain: config.cluster_domain.clone(), ..dns::Config::new([config.cluster_dns]) };
+    let dns_config = dns::Config {
+        domain: config.cluster_domain.clone(),
+        ..dns::Config::new([config.cluster_dns])
+    };
     scope.spawn("name server", async move {
         if let Err(error) = dns::run(dns_config, clients.dns, clock, answering).await {
             tracing::error!(error = &error as &dyn std::error::Error, "the name server ended");
@@ -166,11 +167,14 @@ pub fn mark_control_plane(client: &Client, node: &str, scope: &task::Scope) {
     scope.spawn_until_cancelled("control plane label", async move {
         let mut changed = nodes.changed();
         loop {
-            let labels = nodes.get("", &name).map(|node| node.metadata.labels.clone().unwrap_or_default());
+            let labels =
+                nodes.get("", &name).map(|node| node.metadata.labels.clone().unwrap_or_default());
             if labels.is_some_and(|labels| !labels.contains_key(CONTROL_PLANE)) {
                 let patch = json!({"metadata": {"labels": {CONTROL_PLANE: "true"}}});
-                let patched =
-                    client.all::<Node>().patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await;
+                let patched = client
+                    .all::<Node>()
+                    .patch(&name, &PatchParams::default(), &Patch::Merge(patch))
+                    .await;
                 if let Err(error) = patched {
                     tracing::warn!(%error, "cannot mark the node as part of the control plane");
                 }
@@ -183,7 +187,12 @@ pub fn mark_control_plane(client: &Client, node: &str, scope: &task::Scope) {
 }
 
 /// Tells the pod network its range as soon as the node has one.
-fn give_pod_range(config: &NodeConfig, client: &Client, network: BridgeNetwork, scope: &task::Scope) {
+fn give_pod_range(
+    config: &NodeConfig,
+    client: &Client,
+    network: BridgeNetwork,
+    scope: &task::Scope,
+) {
     let own = WatchScope::all::<Node>().fields(format!("metadata.name={}", config.node_name));
     let nodes = client.informer_of::<Node>(own);
     let name = config.node_name.clone();
@@ -198,7 +207,10 @@ fn give_pod_range(config: &NodeConfig, client: &Client, network: BridgeNetwork, 
                 match set {
                     Ok(Ok(())) => given = ranges,
                     Ok(Err(error)) => {
-                        tracing::error!(error = &error as &dyn std::error::Error, "cannot set up the pod network");
+                        tracing::error!(
+                            error = &error as &dyn std::error::Error,
+                            "cannot set up the pod network"
+                        );
                     }
                     Err(panic) => tracing::error!(%panic, "setting up the pod network panicked"),
                 }
@@ -259,7 +271,9 @@ impl RunningNode {
         let waiting = async {
             loop {
                 let ready = nodes.get("", &self.name).and_then(|node| ready_condition(&node));
-                if ready.is_some_and(|(status, _)| status == "True") || changed.changed().await.is_err() {
+                if ready.is_some_and(|(status, _)| status == "True")
+                    || changed.changed().await.is_err()
+                {
                     return;
                 }
             }

@@ -76,8 +76,9 @@ impl Pki {
         let folder = data_dir.join("pki");
         std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
         let key = key_at(&folder.join("service-account.key"))?;
-        let tokens = apiserver::tokens::TokenIssuer::new(key.serialized_der(), key.public_key_raw())
-            .context("use the service account key")?;
+        let tokens =
+            apiserver::tokens::TokenIssuer::new(key.serialized_der(), key.public_key_raw())
+                .context("use the service account key")?;
         Ok(Self {
             server: Authority::open(&folder, "server-ca")?,
             client: Authority::open(&folder, "client-ca")?,
@@ -93,7 +94,8 @@ impl Authority {
         let certificate_pem = match read(&path)? {
             Some(pem) => pem,
             None => {
-                let pem = authority_params(name).self_signed(&key).context("sign an authority")?.pem();
+                let pem =
+                    authority_params(name).self_signed(&key).context("sign an authority")?.pem();
                 write_private(&path, &pem)?;
                 pem
             }
@@ -118,14 +120,22 @@ impl Authority {
     ///
     /// # Errors
     /// A name is not one, or the signing failed.
-    pub fn server(&self, common_name: &str, names: &[String], addresses: &[IpAddr]) -> anyhow::Result<Leaf> {
+    pub fn server(
+        &self,
+        common_name: &str,
+        names: &[String],
+        addresses: &[IpAddr],
+    ) -> anyhow::Result<Leaf> {
         let mut params = leaf_params(common_name, &[])?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         for name in names {
-            let text = name.as_str().try_into().with_context(|| format!("certificate name {name:?}"))?;
+            let text =
+                name.as_str().try_into().with_context(|| format!("certificate name {name:?}"))?;
             params.subject_alt_names.push(SanType::DnsName(text));
         }
-        params.subject_alt_names.extend(addresses.iter().map(|address| SanType::IpAddress(*address)));
+        params
+            .subject_alt_names
+            .extend(addresses.iter().map(|address| SanType::IpAddress(*address)));
         self.sign(&params)
     }
 

@@ -65,11 +65,15 @@ fn remove(folder: &Path) -> anyhow::Result<()> {
 }
 
 fn remove_but(folder: &Path, kept: &str) -> anyhow::Result<()> {
-    let entries = std::fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?;
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?;
     for entry in entries.flatten().filter(|entry| entry.file_name() != kept) {
         let path = entry.path();
-        let removed =
-            if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+        let removed = if path.is_dir() {
+            std::fs::remove_dir_all(&path)
+        } else {
+            std::fs::remove_file(&path)
+        };
         removed.with_context(|| format!("remove {}", path.display()))?;
     }
     Ok(())

@@ -90,14 +90,16 @@ async fn start_control_plane(
         dialer: Arc::new(dialer),
     };
     let listen = SocketAddr::new(config.bind_address, config.https_listen_port);
-    let listener = TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
+    let listener =
+        TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
     let server = Server::start(api_config, Arc::new(store), clock, scope.clone())
         .await
         .context("start the API server")?;
     let tls = server_tls(config, pki)?;
     scope.spawn("api server", apiserver::serve::serve(Arc::clone(&server), listener, tls));
     let admin = pki.client.client("system:admin", &["system:masters"])?;
-    let text = kubeconfig::render(&format!("https://{advertise}"), &pki.server.certificate_pem, &admin);
+    let text =
+        kubeconfig::render(&format!("https://{advertise}"), &pki.server.certificate_pem, &admin);
     if let Some(folder) = config.write_kubeconfig.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
     }
@@ -120,7 +122,12 @@ async fn publish_dns(config: &ServerConfig, server: &Arc<Server>) -> anyhow::Res
 }
 
 /// A component's own way into the API, under its own name.
-fn component(server: &Arc<Server>, user: &str, groups: &[&str], scope: &task::Scope) -> client::Client {
+fn component(
+    server: &Arc<Server>,
+    user: &str,
+    groups: &[&str],
+    scope: &task::Scope,
+) -> client::Client {
     let mut groups: Vec<String> = groups.iter().map(|group| (*group).to_owned()).collect();
     groups.push("system:authenticated".to_owned());
     let user = User { name: user.to_owned(), groups, ..User::default() };
@@ -136,12 +143,7 @@ fn node_clients(server: &Arc<Server>, node: &str, scope: &task::Scope) -> NodeCl
     }
 }
 
-fn start_controllers(
-    config: &ServerConfig,
-    pki: &Pki,
-    server: &Arc<Server>,
-    scope: &task::Scope,
-) {
+fn start_controllers(config: &ServerConfig, pki: &Pki, server: &Arc<Server>, scope: &task::Scope) {
     let context = controllers::Context {
         client: component(server, "system:kube-controller-manager", &["system:masters"], scope),
         clock: Clock::system(),

@@ -1,10 +1,10 @@
 //! The kernel.
 
-pub mod conntrack;
-pub mod netlink;
-pub mod nft;
 pub mod cgroup;
+pub mod conntrack;
 pub mod mount;
 pub mod namespace;
+pub mod netlink;
+pub mod nft;
 pub mod overlay;
 pub mod process;

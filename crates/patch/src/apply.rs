@@ -48,7 +48,12 @@ pub struct Conflicts(pub Vec<Conflict>);
 impl std::fmt::Display for Conflicts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if let [one] = self.0.as_slice() {
-            return write!(f, "Apply failed with 1 conflict: conflict with {}: {}", one.owner(), one.path);
+            return write!(
+                f,
+                "Apply failed with 1 conflict: conflict with {}: {}",
+                one.owner(),
+                one.path
+            );
         }
         write!(f, "Apply failed with {} conflicts: ", self.0.len())?;
         let mut last: Option<&Manager> = None;
@@ -110,11 +115,8 @@ pub fn apply(
     if !faults.is_empty() {
         return Err(ApplyError::Invalid(faults));
     }
-    let managers = if managers.is_empty() && !is_new {
-        before_first_apply(live, write)
-    } else {
-        managers
-    };
+    let managers =
+        if managers.is_empty() && !is_new { before_first_apply(live, write) } else { managers };
     let mut result = take(live, applied, managers.clone(), force, write);
     if write.manager == KUBECTL
         && let Err(conflicts) = &result
@@ -153,7 +155,8 @@ fn take(
     let mut entry = write.entry(Operation::Apply);
     entry.fields = of_object(applied, write.schema);
     entry.fields.retain_top(|field| write.is_tracked(field));
-    let last = managers.iter().position(|manager| manager.is_same(&entry)).map(|at| managers.remove(at));
+    let last =
+        managers.iter().position(|manager| manager.is_same(&entry)).map(|at| managers.remove(at));
     entry.time = last.as_ref().and_then(|last| last.time.clone());
     managers.push(entry.clone());
 
@@ -213,10 +216,16 @@ fn prune(merged: Value, managers: &[Manager], last: &Manager, write: &Write<'_>)
     pruned(&merged, managers, last, write).unwrap_or(merged)
 }
 
-fn pruned(merged: &Value, managers: &[Manager], last: &Manager, write: &Write<'_>) -> Option<Value> {
+fn pruned(
+    merged: &Value,
+    managers: &[Manager],
+    last: &Manager,
+    write: &Write<'_>,
+) -> Option<Value> {
     let (whole, schema) = write.view(merged, &last.api_version)?;
     let last_set = last.fields.with_named_fields(&schema);
-    let mut rest = merge::without(&whole, &last_set, &schema).unwrap_or_else(|| whole.clone().into_owned());
+    let mut rest =
+        merge::without(&whole, &last_set, &schema).unwrap_or_else(|| whole.clone().into_owned());
     let mut whole = whole.into_owned();
     // The version of the last apply first: it is the one that the object is in.
     let mut versions: Vec<&str> = vec![&last.api_version];
@@ -238,7 +247,8 @@ fn pruned(merged: &Value, managers: &[Manager], last: &Manager, write: &Write<'_
         let named = |object: &Value| of_object(object, &schema).with_named_fields(&schema);
         let keep = named(&rest_there).union(&owned.with_named_fields(&schema));
         let gone = named(&there).difference(&keep);
-        let next = merge::without(&there, &gone, &schema).unwrap_or_else(|| there.clone().into_owned());
+        let next =
+            merge::without(&there, &gone, &schema).unwrap_or_else(|| there.clone().into_owned());
         (whole, rest) = (there.into_owned(), next);
     }
     // Only what this manager had may go.

@@ -223,7 +223,8 @@ impl FieldSet {
     pub(crate) fn with_named_fields(&self, schema: &schema::Schema) -> Self {
         let named = |node: &Node| {
             let child = element::child_schema(schema, &node.element);
-            let is_field = matches!(&node.element, Element::Field(name) if schema.property(name).is_some());
+            let is_field =
+                matches!(&node.element, Element::Field(name) if schema.property(name).is_some());
             Node {
                 element: node.element.clone(),
                 member: node.member || is_field,

@@ -12,9 +12,7 @@ pub enum JsonPatchError {
     #[error("error decoding patch: {0}")]
     Malformed(String),
     /// It has too many operations.
-    #[error(
-        "The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {0}"
-    )]
+    #[error("The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {0}")]
     TooMany(usize),
     /// An operation does not fit the object.
     #[error("the server rejected our request due to an error in our request")]

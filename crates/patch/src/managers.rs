@@ -24,8 +24,15 @@ static UNTRACKED: LazyLock<FieldSet> = LazyLock::new(|| {
         set.insert(&[Element::field(name)]);
     }
     for name in [
-        "clusterName", "creationTimestamp", "generation", "managedFields", "name", "namespace",
-        "resourceVersion", "selfLink", "uid",
+        "clusterName",
+        "creationTimestamp",
+        "generation",
+        "managedFields",
+        "name",
+        "namespace",
+        "resourceVersion",
+        "selfLink",
+        "uid",
     ] {
         set.insert(&[Element::field("metadata"), Element::field(name)]);
     }
@@ -288,7 +295,11 @@ impl Write<'_> {
     }
 
     /// An object in a version, with the schema there.
-    pub(crate) fn view<'v>(&self, object: &'v Value, api_version: &str) -> Option<(Cow<'v, Value>, Schema)> {
+    pub(crate) fn view<'v>(
+        &self,
+        object: &'v Value,
+        api_version: &str,
+    ) -> Option<(Cow<'v, Value>, Schema)> {
         let present = object.get("apiVersion").and_then(Value::as_str).unwrap_or(self.api_version);
         if present != api_version {
             let (object, schema) = self.versions.convert(object, api_version)?;
@@ -338,9 +349,8 @@ impl<'a> Effects<'a> {
             None => {
                 let (write, old, new) = (self.write, self.old, self.new);
                 let both = write.view(old, api_version).zip(write.view(new, api_version));
-                let changes = both.map(|((old, _), (new, schema))| {
-                    (write.changes(&old, &new, &schema), schema)
-                });
+                let changes = both
+                    .map(|((old, _), (new, schema))| (write.changes(&old, &new, &schema), schema));
                 self.others.push((api_version.to_owned(), changes));
                 self.others.len() - 1
             }

@@ -42,7 +42,10 @@ pub enum StrategicError {
 /// See [`StrategicError`]; the object may then be half changed.
 pub fn apply(object: &mut Value, patch: &Value, schema: &Schema) -> Result<(), StrategicError> {
     let Value::Object(patch) = patch else {
-        return Err(StrategicError::TypeMismatch { patch: type_name(patch), field: "the object".into() });
+        return Err(StrategicError::TypeMismatch {
+            patch: type_name(patch),
+            field: "the object".into(),
+        });
     };
     if !object.is_object() {
         *object = Value::Object(Map::new());
@@ -101,9 +104,13 @@ fn owned((key, value): (&String, &Value)) -> (String, Value) {
     (key.clone(), value.clone())
 }
 
-fn retain_keys(target: &mut Map<String, Value>, patch: &Map<String, Value>) -> Result<(), StrategicError> {
+fn retain_keys(
+    target: &mut Map<String, Value>,
+    patch: &Map<String, Value>,
+) -> Result<(), StrategicError> {
     let Some(keep) = patch.get(RETAIN_KEYS) else { return Ok(()) };
-    let keep = keep.as_array().ok_or_else(|| StrategicError::BadDirective(RETAIN_KEYS.to_owned()))?;
+    let keep =
+        keep.as_array().ok_or_else(|| StrategicError::BadDirective(RETAIN_KEYS.to_owned()))?;
     let kept = |key: &str| keep.iter().any(|keep| keep.as_str() == Some(key));
     if let Some(stray) = patch.keys().find(|key| !key.starts_with('$') && !kept(key)) {
         return Err(StrategicError::BadDirective(format!(
@@ -183,7 +190,11 @@ fn without_directives(value: &Value) -> Value {
     }
 }
 
-fn merge_list(list: &mut Vec<Value>, patch: &[Value], schema: &Schema) -> Result<(), StrategicError> {
+fn merge_list(
+    list: &mut Vec<Value>,
+    patch: &[Value],
+    schema: &Schema,
+) -> Result<(), StrategicError> {
     let Some(key) = schema.patch_merge_key() else {
         for item in patch {
             if !list.contains(item) {
@@ -239,8 +250,7 @@ fn merge_item(
     key: &str,
     schema: &Schema,
 ) -> Result<(), StrategicError> {
-    let missing =
-        || StrategicError::MissingKey { item: item.to_string(), key: key.to_owned() };
+    let missing = || StrategicError::MissingKey { item: item.to_string(), key: key.to_owned() };
     let map = item.as_object().ok_or_else(missing)?;
     let value = map.get(key).ok_or_else(missing)?;
     let same = |have: &Value| have.get(key) == Some(value);
@@ -268,12 +278,7 @@ fn merge_item(
 
 /// Orders a merged list as the client wants it; items that the client does not know keep their place
 /// relative to the known item before them.
-fn set_order(
-    target: &mut Map<String, Value>,
-    field: &str,
-    order: &Value,
-    schema: &Schema,
-) {
+fn set_order(target: &mut Map<String, Value>, field: &str, order: &Value, schema: &Schema) {
     let field_schema = schema.child(field).unwrap_or_else(Schema::any);
     let key = field_schema.patch_merge_key().map(str::to_owned);
     let Some(order) = order.as_array() else { return };
@@ -348,7 +353,10 @@ mod tests {
     fn a_list_without_strategy_is_replaced() {
         let object = json!({"spec": {"containers": [{"name": "a", "args": ["1", "2"]}]}});
         let patch = json!({"spec": {"containers": [{"name": "a", "args": ["3"]}]}});
-        assert_eq!(patched(object, patch), json!({"spec": {"containers": [{"name": "a", "args": ["3"]}]}}));
+        assert_eq!(
+            patched(object, patch),
+            json!({"spec": {"containers": [{"name": "a", "args": ["3"]}]}})
+        );
     }
 
     #[test]

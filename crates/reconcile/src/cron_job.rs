@@ -171,11 +171,15 @@ fn start(snapshot: &Snapshot<'_>, schedule: &Schedule, now: Timestamp, plan: &mu
         let message = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew";
         plan.note(true, "TooManyMissedTimes", message.to_owned());
     }
-    let due = deadline
-        .and_then(|seconds| latest.checked_add(SignedDuration::from_secs(seconds)).ok());
+    let due =
+        deadline.and_then(|seconds| latest.checked_add(SignedDuration::from_secs(seconds)).ok());
     if due.is_some_and(|due| due < now) {
         let at = latest.strftime("%a, %d %b %Y %H:%M:%S +0000");
-        return plan.note(true, "MissSchedule", format!("Missed scheduled time to start a job: {at}"));
+        return plan.note(
+            true,
+            "MissSchedule",
+            format!("Missed scheduled time to start a job: {at}"),
+        );
     }
     let name = job_name(cron, latest);
     let active = plan.status.active.clone().unwrap_or_default();

@@ -172,7 +172,10 @@ impl View<'_> {
         plan.notes.push(Note {
             warning: true,
             reason: "FailedDaemonPod",
-            message: format!("Found failed daemon pod {} on node {node}, will try to kill it", path(pod)),
+            message: format!(
+                "Found failed daemon pod {} on node {node}, will try to kill it",
+                path(pod)
+            ),
         });
         plan.delete.push(Arc::clone(pod));
     }

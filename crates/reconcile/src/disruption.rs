@@ -231,10 +231,8 @@ mod tests {
 
     #[test]
     fn nothing_is_allowed_when_nothing_is_known() {
-        let budget: PodDisruptionBudget = serde_json::from_value(
-            json!({"metadata": {}, "spec": {"maxUnavailable": 1}}),
-        )
-        .unwrap();
+        let budget: PodDisruptionBudget =
+            serde_json::from_value(json!({"metadata": {}, "spec": {"maxUnavailable": 1}})).unwrap();
         let snapshot =
             Snapshot { budget: &budget, pods: &[pod("a", true)], scale: Err("no idea".into()) };
         let plan = decide(&snapshot, now());

@@ -33,7 +33,8 @@ pub fn groups(endpoints: &Endpoints, family: &str) -> Vec<Group> {
     subsets
         .map(|subset| {
             let ready = subset.addresses.iter().flatten().map(|address| (address, true));
-            let not_ready = subset.not_ready_addresses.iter().flatten().map(|address| (address, false));
+            let not_ready =
+                subset.not_ready_addresses.iter().flatten().map(|address| (address, false));
             let fits = |(address, _): &(&EndpointAddress, bool)| {
                 address.ip.contains(':') == (family == "IPv6")
             };
@@ -59,7 +60,10 @@ fn port(port: &CorePort) -> EndpointPort {
 fn mirror(address: &EndpointAddress, ready: bool) -> Endpoint {
     Endpoint {
         addresses: vec![address.ip.clone()],
-        conditions: Some(EndpointConditions { ready: Some(ready), ..EndpointConditions::default() }),
+        conditions: Some(EndpointConditions {
+            ready: Some(ready),
+            ..EndpointConditions::default()
+        }),
         hostname: address.hostname.clone().filter(|hostname| !hostname.is_empty()),
         node_name: address.node_name.clone(),
         target_ref: address.target_ref.clone(),

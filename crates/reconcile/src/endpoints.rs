@@ -4,12 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{
-    EndpointAddress, EndpointPort as CoreEndpointPort, EndpointSubset, ObjectReference, Pod, Service,
-    ServicePort,
+    EndpointAddress, EndpointPort as CoreEndpointPort, EndpointSubset, ObjectReference, Pod,
+    Service, ServicePort,
 };
-use k8s_openapi::api::discovery::v1::{
-    Endpoint, EndpointConditions, EndpointPort, EndpointSlice,
-};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 /// Ports of a group of endpoints: name, protocol, number, application protocol.
@@ -43,7 +41,8 @@ fn is_terminal(pod: &Pod) -> bool {
 
 fn addresses(pod: &Pod, family: &str) -> Option<String> {
     let status = pod.status.as_ref()?;
-    let all = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str()).chain(status.pod_ip.as_deref());
+    let all =
+        status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str()).chain(status.pod_ip.as_deref());
     let mut fitting = all.filter(|ip| ip.contains(':') == (family == "IPv6"));
     fitting.next().map(str::to_owned)
 }
@@ -204,7 +203,8 @@ pub fn plan(groups: Vec<Group>, present: &[Arc<EndpointSlice>], slice_max: usize
             filled.new.into_iter().map(|endpoints| Group { ports: group.ports.clone(), endpoints }),
         );
     }
-    plan.delete = present.iter().map(|slice| name(slice)).filter(|name| !used.contains(name)).collect();
+    plan.delete =
+        present.iter().map(|slice| name(slice)).filter(|name| !used.contains(name)).collect();
     plan
 }
 
@@ -218,9 +218,11 @@ fn fill<'a>(group: &Group, slices: &[&'a Arc<EndpointSlice>], slice_max: usize) 
         group.endpoints.iter().filter_map(|e| Some((e.addresses.first()?.as_str(), e))).collect();
     let mut kept: Vec<(&Arc<EndpointSlice>, Vec<Endpoint>)> = Vec::new();
     for slice in slices {
-        let stay = slice.endpoints.iter().flatten().filter_map(|endpoint| {
-            rest.remove(endpoint.addresses.first()?.as_str()).cloned()
-        });
+        let stay = slice
+            .endpoints
+            .iter()
+            .flatten()
+            .filter_map(|endpoint| rest.remove(endpoint.addresses.first()?.as_str()).cloned());
         kept.push((slice, stay.take(slice_max).collect()));
     }
     let mut rest: Vec<Endpoint> = rest.into_values().cloned().collect();

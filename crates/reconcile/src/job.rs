@@ -162,8 +162,7 @@ impl<'a> Work<'a> {
             facts::is_tracked(pod)
                 && !counted.iter().any(|uid| uid == pods::uid(&pod.metadata))
                 && !self.snapshot.released.contains(pods::uid(&pod.metadata))
-                && (!facts::is_indexed(self.spec)
-                    || facts::valid_index(self.spec, pod).is_some())
+                && (!facts::is_indexed(self.spec) || facts::valid_index(self.spec, pod).is_some())
                 && wanted(pod)
         };
         self.snapshot.pods.iter().filter(fits).cloned().collect()
@@ -171,7 +170,8 @@ impl<'a> Work<'a> {
 
     fn count_finished(&mut self) {
         let listed = self.status.uncounted_terminated_pods.clone().unwrap_or_default();
-        let (done, lost) = (listed.succeeded.unwrap_or_default(), listed.failed.unwrap_or_default());
+        let (done, lost) =
+            (listed.succeeded.unwrap_or_default(), listed.failed.unwrap_or_default());
         let succeeded = self.uncounted(&done, |pod| pods::phase(pod) == "Succeeded");
         let failed = self.uncounted(&lost, |pod| facts::is_failed(self.spec, pod));
         let counts = |pod: &&Arc<Pod>| policy::judge(self.spec, pod) != policy::Verdict::Ignore;

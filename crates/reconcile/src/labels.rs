@@ -63,11 +63,7 @@ mod tests {
                 json!({}),
                 true,
             ),
-            (
-                json!({"matchExpressions": [{"key": "a", "operator": "Exists"}]}),
-                json!({}),
-                false,
-            ),
+            (json!({"matchExpressions": [{"key": "a", "operator": "Exists"}]}), json!({}), false),
             (
                 json!({"matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}),
                 json!({}),

@@ -1,8 +1,8 @@
 //! Emptying a namespace that is being deleted: what the conditions say of the work left.
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::NamespaceCondition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use jiff::Timestamp;
 
 /// What one round of emptying found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,13 +38,21 @@ pub fn conditions(
     let remaining = counted(&findings.remaining, &|name, count| {
         format!("{name} has {count} resource instances")
     });
-    let finalizers =
-        counted(&findings.finalizers, &|name, count| format!("{name} in {count} resource instances"));
+    let finalizers = counted(&findings.finalizers, &|name, count| {
+        format!("{name} in {count} resource instances")
+    });
     let rows = [
         (
             "NamespaceDeletionDiscoveryFailure",
             (!findings.discovery_failures.is_empty()).then(|| {
-                ("DiscoveryFailed", format!("Discovery failed for some groups, {} failing: {}", findings.discovery_failures.len(), findings.discovery_failures.join(", ")))
+                (
+                    "DiscoveryFailed",
+                    format!(
+                        "Discovery failed for some groups, {} failing: {}",
+                        findings.discovery_failures.len(),
+                        findings.discovery_failures.join(", ")
+                    ),
+                )
             }),
             ("ResourcesDiscovered", "All resources successfully discovered"),
         ),
@@ -56,20 +64,31 @@ pub fn conditions(
         (
             "NamespaceDeletionContentFailure",
             (!findings.deletion_failures.is_empty()).then(|| {
-                ("ContentDeletionFailed", format!("Failed to delete all resource types, {} remaining: {}", findings.deletion_failures.len(), findings.deletion_failures.join(", ")))
+                (
+                    "ContentDeletionFailed",
+                    format!(
+                        "Failed to delete all resource types, {} remaining: {}",
+                        findings.deletion_failures.len(),
+                        findings.deletion_failures.join(", ")
+                    ),
+                )
             }),
             ("ContentDeleted", "All content successfully deleted, may be waiting on finalization"),
         ),
         (
             "NamespaceContentRemaining",
-            (!findings.remaining.is_empty())
-                .then(|| ("SomeResourcesRemain", format!("Some resources are remaining: {remaining}"))),
+            (!findings.remaining.is_empty()).then(|| {
+                ("SomeResourcesRemain", format!("Some resources are remaining: {remaining}"))
+            }),
             ("ContentRemoved", "All content successfully removed"),
         ),
         (
             "NamespaceFinalizersRemaining",
             (!findings.finalizers.is_empty()).then(|| {
-                ("SomeFinalizersRemain", format!("Some content in the namespace has finalizers remaining: {finalizers}"))
+                (
+                    "SomeFinalizersRemain",
+                    format!("Some content in the namespace has finalizers remaining: {finalizers}"),
+                )
             }),
             ("ContentHasNoFinalizers", "All content-preserving finalizers finished"),
         ),

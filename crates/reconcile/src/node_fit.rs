@@ -15,9 +15,8 @@ pub fn wants(spec: &PodSpec, node: &Node) -> bool {
     let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
     let required =
         affinity.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
-    required.is_none_or(|selector| {
-        selector.node_selector_terms.iter().any(|term| admits(term, node))
-    })
+    required
+        .is_none_or(|selector| selector.node_selector_terms.iter().any(|term| admits(term, node)))
 }
 
 fn admits(term: &NodeSelectorTerm, node: &Node) -> bool {
@@ -82,11 +81,15 @@ mod tests {
             json!({"metadata": {"name": "n1", "labels": {"disk": "ssd", "cores": "8"}}}),
         )
         .unwrap();
-        let term = |expression: serde_json::Value| json!({"affinity": {"nodeAffinity": {
+        let term = |expression: serde_json::Value| {
+            json!({"affinity": {"nodeAffinity": {
             "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [expression]}}},
-            "containers": []});
+            "containers": []})
+        };
         let label = |key: &str, operator: &str, value: &str| {
-            term(json!({"matchExpressions": [{"key": key, "operator": operator, "values": [value]}]}))
+            term(
+                json!({"matchExpressions": [{"key": key, "operator": operator, "values": [value]}]}),
+            )
         };
         let name = |name: &str| {
             term(json!({"matchFields": [

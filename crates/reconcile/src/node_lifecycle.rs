@@ -32,9 +32,9 @@ pub struct Plan {
 
 /// Decides by the node's conditions and the time its lease was renewed.
 pub fn decide(node: &Node, renewed: Option<Timestamp>, now: Timestamp, grace: Duration) -> Plan {
-    let heard = renewed.or_else(|| heartbeat(node)).or_else(|| {
-        node.metadata.creation_timestamp.as_ref().map(|time| time.0)
-    });
+    let heard = renewed
+        .or_else(|| heartbeat(node))
+        .or_else(|| node.metadata.creation_timestamp.as_ref().map(|time| time.0));
     let silent_for = heard.map_or(Duration::ZERO, |heard| {
         Duration::try_from(now.duration_since(heard)).unwrap_or_default()
     });
@@ -171,7 +171,8 @@ pub fn eviction(node: &Node, pod: &Pod, now: Timestamp) -> Evict {
         let patience = tolerating.filter_map(|toleration| toleration.toleration_seconds).min();
         if let Some(seconds) = patience {
             let since = taint.time_added.as_ref().map_or(now, |time| time.0);
-            let ends = since + jiff::SignedDuration::from_secs(seconds.clamp(0, i64::from(i32::MAX)));
+            let ends =
+                since + jiff::SignedDuration::from_secs(seconds.clamp(0, i64::from(i32::MAX)));
             let left = Duration::try_from(ends.duration_since(now)).unwrap_or_default();
             soonest = Some(soonest.map_or(left, |soonest| soonest.min(left)));
         }
@@ -219,19 +220,15 @@ mod tests {
     }
 
     fn taint(key: &str, effect: &str) -> Taint {
-        Taint {
-            key: key.into(),
-            effect: effect.into(),
-            value: None,
-            time_added: Some(Time(at(0))),
-        }
+        Taint { key: key.into(), effect: effect.into(), value: None, time_added: Some(Time(at(0))) }
     }
 
     const GRACE: Duration = Duration::from_secs(50);
 
     #[test]
     fn a_ready_node_that_reports_loses_its_taints() {
-        let plan = decide(&node("True", vec![taint(NOT_READY, NO_SCHEDULE)]), Some(at(0)), at(1), GRACE);
+        let plan =
+            decide(&node("True", vec![taint(NOT_READY, NO_SCHEDULE)]), Some(at(0)), at(1), GRACE);
         assert_eq!(plan.taints, Some(vec![]));
         assert_eq!(plan.conditions, None);
         assert_eq!(plan.again_after, Duration::from_secs(49));

@@ -112,7 +112,9 @@ fn surplus(snapshot: &Snapshot<'_>) -> Vec<Arc<Pod>> {
     let evicted = |pod: &Pod| {
         pod.status.as_ref().and_then(|status| status.reason.as_deref()) == Some("Evicted")
     };
-    ended.sort_by_key(|pod| (!evicted(pod), pods::created(&pod.metadata), pods::name(pod).to_owned()));
+    ended.sort_by_key(|pod| {
+        (!evicted(pod), pods::created(&pod.metadata), pods::name(pod).to_owned())
+    });
     ended.into_iter().take(surplus).cloned().collect()
 }
 
@@ -124,9 +126,11 @@ mod tests {
     fn pod(name: &str, node: &str, phase: &str, deleted: bool) -> Arc<Pod> {
         let deletion = deleted.then_some("2026-01-01T00:00:00Z");
         Arc::new(
-            serde_json::from_value(json!({"metadata": {"name": name, "deletionTimestamp": deletion,
+            serde_json::from_value(
+                json!({"metadata": {"name": name, "deletionTimestamp": deletion,
                 "creationTimestamp": "2026-01-01T00:00:00Z"},
-                "spec": {"nodeName": node, "containers": []}, "status": {"phase": phase}}))
+                "spec": {"nodeName": node, "containers": []}, "status": {"phase": phase}}),
+            )
             .unwrap(),
         )
     }

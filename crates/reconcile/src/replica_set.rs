@@ -245,8 +245,10 @@ mod tests {
     }
 
     fn pod(name: &str, node: &str, phase: &str, ready_at: Option<&str>) -> Arc<Pod> {
-        let conditions = ready_at.map(|at| json!([{"type": "Ready", "status": "True",
-            "lastTransitionTime": format!("2026-01-01T{at}Z")}]));
+        let conditions = ready_at.map(|at| {
+            json!([{"type": "Ready", "status": "True",
+            "lastTransitionTime": format!("2026-01-01T{at}Z")}])
+        });
         Arc::new(
             serde_json::from_value(json!({
                 "metadata": {"name": name, "uid": name, "labels": {"app": "a"},
@@ -289,7 +291,10 @@ mod tests {
             (vec![pod("a", "n", "Pending", None), pod("b", "", "Pending", None)], "b"),
             (vec![pod("a", "n", "Running", None), pod("b", "n", "Pending", None)], "b"),
             (vec![pod("a", "n", "Running", ready), pod("b", "n", "Running", None)], "b"),
-            (vec![pod("a", "n", "Running", ready), pod("b", "n", "Running", Some("09:59:00"))], "b"),
+            (
+                vec![pod("a", "n", "Running", ready), pod("b", "n", "Running", Some("09:59:00"))],
+                "b",
+            ),
         ];
         for (pods, expected) in cases {
             assert_eq!(deleted(1, pods), [expected]);

@@ -297,8 +297,9 @@ impl<'a> Work<'a> {
         let most = rolling.and_then(|rolling| rolling.max_unavailable.as_ref());
         let most = most.map_or(1, |most| share(Some(most), count, false).max(1));
         let lowest = usize::try_from(partition).unwrap_or(0);
-        let is_missing =
-            |pod: &Option<Arc<Pod>>| !pod.as_ref().is_some_and(|pod| is_healthy(pod) && self.is_available(pod));
+        let is_missing = |pod: &Option<Arc<Pod>>| {
+            !pod.as_ref().is_some_and(|pod| is_healthy(pod) && self.is_available(pod))
+        };
         let mut missing = i32::try_from(self.replicas.iter().filter(|pod| is_missing(pod)).count())
             .unwrap_or(i32::MAX);
         let mut rolled = 0;

@@ -74,9 +74,7 @@ pub fn prune(tree: &mut Value) {
             fields.retain(|key, value| match value {
                 Value::Null => false,
                 Value::Array(items) => !items.is_empty(),
-                Value::Object(inner) => {
-                    !inner.is_empty() || !OPTIONAL_MAPS.contains(&key.as_str())
-                }
+                Value::Object(inner) => !inner.is_empty() || !OPTIONAL_MAPS.contains(&key.as_str()),
                 _ => true,
             });
             for amounts in ["limits", "requests"] {

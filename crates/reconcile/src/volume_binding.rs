@@ -129,7 +129,8 @@ fn capacity(volume: &PersistentVolume) -> Quantity {
 }
 
 fn fits(claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> bool {
-    let (want, have) = (claim.spec.clone().unwrap_or_default(), volume.spec.clone().unwrap_or_default());
+    let (want, have) =
+        (claim.spec.clone().unwrap_or_default(), volume.spec.clone().unwrap_or_default());
     if volume.metadata.deletion_timestamp.is_some() {
         return false;
     }
@@ -145,9 +146,10 @@ fn fits(claim: &PersistentVolumeClaim, volume: &PersistentVolume) -> bool {
         _ => "Filesystem",
     };
     let class = text(want.storage_class_name.as_ref()) == text(have.storage_class_name.as_ref());
-    let selected = want.selector.as_ref().is_none_or(|selector| {
-        labels::matches(selector, volume.metadata.labels.as_ref())
-    });
+    let selected = want
+        .selector
+        .as_ref()
+        .is_none_or(|selector| labels::matches(selector, volume.metadata.labels.as_ref()));
     capacity(volume) >= asked
         && class
         && selected
@@ -224,12 +226,15 @@ fn wait(claim: &PersistentVolumeClaim, class: Option<&Class>, delayed: bool) -> 
         },
         (Some(_), "" | "kubernetes.io/no-provisioner") => ClaimPlan::Wait {
             reason: "FailedBinding",
-            message: "no persistent volumes available for this claim and no storage class is set".to_owned(),
+            message: "no persistent volumes available for this claim and no storage class is set"
+                .to_owned(),
             provisioner: None,
         },
         (Some(_), provisioner) => ClaimPlan::Wait {
             reason: "ExternalProvisioning",
-            message: format!("Waiting for a volume to be created either by the external provisioner '{provisioner}' or manually by the system administrator. If volume creation is delayed, please verify that the provisioner is running and correctly registered."),
+            message: format!(
+                "Waiting for a volume to be created either by the external provisioner '{provisioner}' or manually by the system administrator. If volume creation is delayed, please verify that the provisioner is running and correctly registered."
+            ),
             provisioner: Some(provisioner.to_owned()),
         },
     }
@@ -316,7 +321,8 @@ mod tests {
     #[test]
     fn a_claim_that_waits_says_for_what() {
         let wait = |class: Option<&Class>| {
-            let plan = decide_claim(&claim(json!({"storageClassName": "s"}), json!({})), &[], class);
+            let plan =
+                decide_claim(&claim(json!({"storageClassName": "s"}), json!({})), &[], class);
             match plan {
                 ClaimPlan::Wait { reason, .. } => reason,
                 other => panic!("{other:?}"),

@@ -74,10 +74,12 @@ mod tests {
         };
         let pod = |node: &str| -> Arc<Pod> {
             Arc::new(
-                serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": {"nodeName": node,
+                serde_json::from_value(
+                    json!({"metadata": {"name": "p"}, "spec": {"nodeName": node,
                     "containers": [], "volumes": [
                         {"name": "v", "persistentVolumeClaim": {"claimName": "c"}},
-                        {"name": "e", "ephemeral": {}}]}}))
+                        {"name": "e", "ephemeral": {}}]}}),
+                )
                 .unwrap(),
             )
         };

@@ -65,7 +65,9 @@ impl Checker {
         self.one_of_enum(schema, value, path);
         match value {
             Value::String(text) => self.string(schema, text, path),
-            Value::Number(number) => self.number(schema, number.as_f64().unwrap_or(0.0), value, path),
+            Value::Number(number) => {
+                self.number(schema, number.as_f64().unwrap_or(0.0), value, path)
+            }
             Value::Array(items) => self.array(schema, items, path, depth),
             Value::Object(map) => self.object(schema, map, path, depth),
             Value::Null | Value::Bool(_) => {}
@@ -124,9 +126,10 @@ impl Checker {
 
     fn number(&mut self, schema: &Value, number: f64, value: &Value, path: &Path) {
         let bound = |key: &str| schema.get(key).and_then(Value::as_f64);
-        let show = |bound: f64| serde_json::Number::from_f64(bound).map_or_else(String::new, |n| {
-            n.to_string().trim_end_matches(".0").to_owned()
-        });
+        let show = |bound: f64| {
+            serde_json::Number::from_f64(bound)
+                .map_or_else(String::new, |n| n.to_string().trim_end_matches(".0").to_owned())
+        };
         if let Some(min) = bound("minimum") {
             if flag(schema, "exclusiveMinimum") && number <= min {
                 self.say(path, value, &format!("should be greater than {}", show(min)));
@@ -169,19 +172,20 @@ impl Checker {
 
     /// Sets have no equal items, maps no equal keys.
     fn unique(&mut self, schema: &Value, items: &[Value], path: &Path) {
-        let keys: Option<Vec<&str>> = match schema.get("x-kubernetes-list-type").and_then(Value::as_str) {
-            Some("set") => None,
-            Some("map") => Some(
-                schema
-                    .get("x-kubernetes-list-map-keys")
-                    .and_then(Value::as_array)
-                    .into_iter()
-                    .flatten()
-                    .filter_map(Value::as_str)
-                    .collect(),
-            ),
-            _ => return,
-        };
+        let keys: Option<Vec<&str>> =
+            match schema.get("x-kubernetes-list-type").and_then(Value::as_str) {
+                Some("set") => None,
+                Some("map") => Some(
+                    schema
+                        .get("x-kubernetes-list-map-keys")
+                        .and_then(Value::as_array)
+                        .into_iter()
+                        .flatten()
+                        .filter_map(Value::as_str)
+                        .collect(),
+                ),
+                _ => return,
+            };
         let identity = |item: &Value| match &keys {
             None => item.clone(),
             Some(keys) => keys
@@ -225,7 +229,8 @@ impl Checker {
         let properties = schema.get("properties").and_then(Value::as_object);
         let additional = schema.get("additionalProperties").filter(|a| a.is_object());
         for (name, inner) in map {
-            let is_root_metadata = depth == 0 && matches!(name.as_str(), "metadata" | "kind" | "apiVersion");
+            let is_root_metadata =
+                depth == 0 && matches!(name.as_str(), "metadata" | "kind" | "apiVersion");
             if is_root_metadata {
                 continue;
             }
@@ -253,8 +258,16 @@ impl Checker {
         if let Some(one) = list("oneOf") {
             let count = one.iter().filter(|schema| fits(schema)).count();
             if count != 1 {
-                let found = if count == 0 { "none valid".to_owned() } else { format!("{count} valid alternatives") };
-                self.say(path, value, &format!("must validate one and only one schema (oneOf). Found {found}"));
+                let found = if count == 0 {
+                    "none valid".to_owned()
+                } else {
+                    format!("{count} valid alternatives")
+                };
+                self.say(
+                    path,
+                    value,
+                    &format!("must validate one and only one schema (oneOf). Found {found}"),
+                );
             }
         }
         if schema.get("not").is_some_and(fits) {
@@ -288,24 +301,43 @@ mod tests {
     #[test]
     fn faults_read_as_upstreams() {
         let schema = json!({"type": "object", "required": ["spec"], "properties": {"spec": {
-            "type": "object", "required": ["name"], "properties": {
-                "n": {"type": "integer", "minimum": 1, "maximum": 10},
-                "s": {"type": "string", "pattern": "^a+$", "maxLength": 3},
-                "e": {"type": "string", "enum": ["a", "b"]},
-                "l": {"type": "array", "maxItems": 1, "items": {"type": "string"}},
-            }}}});
+        "type": "object", "required": ["name"], "properties": {
+            "n": {"type": "integer", "minimum": 1, "maximum": 10},
+            "s": {"type": "string", "pattern": "^a+$", "maxLength": 3},
+            "e": {"type": "string", "enum": ["a", "b"]},
+            "l": {"type": "array", "maxItems": 1, "items": {"type": "string"}},
+        }}}});
         let cases = [
             (json!({}), "spec: Required value"),
-            (json!({"spec": {"name": 1, "n": "x"}}), r#"spec.n: Invalid value: "string": spec.n in body must be of type integer: "string""#),
-            (json!({"spec": {"name": 1, "n": 11}}), "spec.n: Invalid value: 11: spec.n in body should be less than or equal to 10"),
-            (json!({"spec": {"name": 1, "s": "b"}}), r#"spec.s: Invalid value: "b": spec.s in body should match '^a+$'"#),
-            (json!({"spec": {"name": 1, "s": "aaaa"}}), "spec.s: Too long: may not be more than 3 bytes"),
-            (json!({"spec": {"name": 1, "e": "c"}}), r#"spec.e: Unsupported value: "c": supported values: "a", "b""#),
-            (json!({"spec": {"name": 1, "l": ["a", "b"]}}), "spec.l: Too many: 2: must have at most 1 item"),
+            (
+                json!({"spec": {"name": 1, "n": "x"}}),
+                r#"spec.n: Invalid value: "string": spec.n in body must be of type integer: "string""#,
+            ),
+            (
+                json!({"spec": {"name": 1, "n": 11}}),
+                "spec.n: Invalid value: 11: spec.n in body should be less than or equal to 10",
+            ),
+            (
+                json!({"spec": {"name": 1, "s": "b"}}),
+                r#"spec.s: Invalid value: "b": spec.s in body should match '^a+$'"#,
+            ),
+            (
+                json!({"spec": {"name": 1, "s": "aaaa"}}),
+                "spec.s: Too long: may not be more than 3 bytes",
+            ),
+            (
+                json!({"spec": {"name": 1, "e": "c"}}),
+                r#"spec.e: Unsupported value: "c": supported values: "a", "b""#,
+            ),
+            (
+                json!({"spec": {"name": 1, "l": ["a", "b"]}}),
+                "spec.l: Too many: 2: must have at most 1 item",
+            ),
             (json!({"spec": {}}), "spec.name: Required value"),
         ];
         for (object, expected) in cases {
-            let errors: Vec<String> = check(&schema, &object).iter().map(ToString::to_string).collect();
+            let errors: Vec<String> =
+                check(&schema, &object).iter().map(ToString::to_string).collect();
             assert_eq!(errors.len(), 1, "{errors:?}");
             assert_eq!(errors[0], expected);
         }

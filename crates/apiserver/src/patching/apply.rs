@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use api::meta;
 use api::status::{Cause, Status};
-use patch::apply::{self, ApplyError, Applied, Conflicts};
+use patch::apply::{self, Applied, ApplyError, Conflicts};
 use patch::managers;
 use schema::Schema;
 use serde_json::Value;
@@ -46,9 +46,9 @@ pub(super) async fn write(
     let change = |old: &Value| {
         let context = Context::of(server, call);
         let owners = meta::get(old, "managedFields");
-        let owners = owners.map_or(Ok(Vec::new()), managers::decode).map_err(|error| {
-            failure(format!("failed to decode managed fields: {error}"))
-        })?;
+        let owners = owners
+            .map_or(Ok(Vec::new()), managers::decode)
+            .map_err(|error| failure(format!("failed to decode managed fields: {error}")))?;
         let write = context.write(call, &options.manager);
         let outcome = apply::apply(old, &applied, owners, false, options.force, &write);
         let result = outcome.map_err(|error| refuse(call, &applied, &error))?;
@@ -137,7 +137,10 @@ fn check_body(call: &Call, applied: &Value) -> Result<(), Status> {
     let text = |key: &str| applied.get(key).and_then(Value::as_str).unwrap_or_default();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
     if api_version != resource.api_version() || kind != &*resource.kind {
-        return Err(Status::bad_request(format!("invalid object type: {}", type_name(api_version, kind))));
+        return Err(Status::bad_request(format!(
+            "invalid object type: {}",
+            type_name(api_version, kind)
+        )));
     }
     if meta::get(applied, "managedFields").is_some_and(|fields| !fields.is_null()) {
         return Err(Status::bad_request("metadata.managedFields must be nil"));

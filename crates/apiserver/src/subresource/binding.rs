@@ -32,12 +32,17 @@ pub(super) async fn answer(
 ///
 /// # Errors
 /// 409 when the pod is bound, being deleted or gated already; 422 for a bad binding.
-pub(crate) async fn bind(server: &Arc<Server>, call: &Call, binding: &Value) -> Result<Answer, Status> {
+pub(crate) async fn bind(
+    server: &Arc<Server>,
+    call: &Call,
+    binding: &Value,
+) -> Result<Answer, Status> {
     let options = call.write_options()?;
     let node = text(binding, "/target/name");
     let kind = text(binding, "/target/kind");
     if node.is_empty() || !matches!(kind, "" | "Node") {
-        let path = api::field::Path::new("target").child(if node.is_empty() { "name" } else { "kind" });
+        let path =
+            api::field::Path::new("target").child(if node.is_empty() { "name" } else { "kind" });
         let error = if node.is_empty() {
             api::field::Error::required(&path, "")
         } else {
@@ -48,15 +53,22 @@ pub(crate) async fn bind(server: &Arc<Server>, call: &Call, binding: &Value) -> 
     let now = seconds(server.clock.now());
     let change = |old: &Value| assign(call, old, binding, node, &now);
     server.update(call, Part::Internal, &options, change).await?;
-    Ok(json_answer(201, &json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
-    })))
+    Ok(json_answer(
+        201,
+        &json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
+        }),
+    ))
 }
 
-fn assign(call: &Call, old: &Value, binding: &Value, node: &str, now: &str) -> Result<Value, Status> {
-    let conflict = |why: String| {
-        Status::conflict("", "pods/binding", &call.info.name, &why)
-    };
+fn assign(
+    call: &Call,
+    old: &Value,
+    binding: &Value,
+    node: &str,
+    now: &str,
+) -> Result<Value, Status> {
+    let conflict = |why: String| Status::conflict("", "pods/binding", &call.info.name, &why);
     let uid = meta::uid(binding);
     if !uid.is_empty() && uid != meta::uid(old) {
         let have = meta::uid(old);
@@ -65,19 +77,30 @@ fn assign(call: &Call, old: &Value, binding: &Value, node: &str, now: &str) -> R
         )));
     }
     if meta::is_deleting(old) {
-        return Err(conflict(format!("pod {} is being deleted, cannot be assigned to a host", call.info.name)));
+        return Err(conflict(format!(
+            "pod {} is being deleted, cannot be assigned to a host",
+            call.info.name
+        )));
     }
     let bound = text(old, "/spec/nodeName");
     if !bound.is_empty() {
-        return Err(conflict(format!("pod {} is already assigned to node \"{bound}\"", call.info.name)));
+        return Err(conflict(format!(
+            "pod {} is already assigned to node \"{bound}\"",
+            call.info.name
+        )));
     }
     let gates = old.pointer("/spec/schedulingGates").and_then(Value::as_array);
     if gates.is_some_and(|gates| !gates.is_empty()) {
-        return Err(conflict(format!("pod {} has non-empty .spec.schedulingGates", call.info.name)));
+        return Err(conflict(format!(
+            "pod {} has non-empty .spec.schedulingGates",
+            call.info.name
+        )));
     }
     let mut new = old.clone();
     new["spec"]["nodeName"] = json!(node);
-    for (key, value) in meta::get(binding, "annotations").and_then(Value::as_object).into_iter().flatten() {
+    for (key, value) in
+        meta::get(binding, "annotations").and_then(Value::as_object).into_iter().flatten()
+    {
         let annotations = meta::map_mut(&mut new).entry("annotations").or_insert_with(|| json!({}));
         annotations[key.as_str()] = value.clone();
     }

@@ -209,7 +209,11 @@ fn container_of(pod: &Pod, call: &Call) -> Result<String, Status> {
 async fn dial_node(server: &Arc<Server>, node: &str) -> Result<Box<dyn NodeStream>, Status> {
     let dialing = tokio::time::timeout(DIAL_MAX, server.config.dialer.dial(node)).await;
     let failed = |why: String| {
-        Status::failure(502, "BadGateway", format!("error dialing the kubelet of node {node}: {why}"))
+        Status::failure(
+            502,
+            "BadGateway",
+            format!("error dialing the kubelet of node {node}: {why}"),
+        )
     };
     match dialing {
         Ok(Ok(stream)) => Ok(stream),
@@ -266,21 +270,23 @@ async fn proxy_service(
     let service = server.caches.place("", "services").get(namespace, name);
     let service = service.ok_or_else(|| Status::not_found("", "services", name))?.to_value();
     let port_name = service_port_name(&service, port);
-    let no_endpoints = || {
-        Status::unavailable(format!("no endpoints available for service \"{name}\""))
-    };
+    let no_endpoints =
+        || Status::unavailable(format!("no endpoints available for service \"{name}\""));
     let port_name = port_name.ok_or_else(|| {
         Status::unavailable(format!("no service port \"{port}\" found for service \"{name}\""))
     })?;
-    let slices = server.caches.place("discovery.k8s.io", "endpointslices").list(namespace, |slice| {
-        slice.label("kubernetes.io/service-name") == Some(name)
-    });
+    let slices = server
+        .caches
+        .place("discovery.k8s.io", "endpointslices")
+        .list(namespace, |slice| slice.label("kubernetes.io/service-name") == Some(name));
     let mut targets: Vec<(String, u16)> = Vec::new();
     for slice in slices {
         let slice = slice.typed::<EndpointSlice>().map_err(Status::internal)?;
-        let number = slice.ports.iter().flatten().find(|port| {
-            port.name.as_deref().unwrap_or_default() == port_name
-        });
+        let number = slice
+            .ports
+            .iter()
+            .flatten()
+            .find(|port| port.name.as_deref().unwrap_or_default() == port_name);
         let number = number.and_then(|port| u16::try_from(port.port?).ok());
         let Some(number) = number else { continue };
         for endpoint in slice.endpoints.iter().flatten() {
@@ -301,9 +307,8 @@ async fn proxy_service(
 /// The name of the Service port that a path names by name or number, or the only one.
 fn service_port_name(service: &Value, wanted: &str) -> Option<String> {
     let ports = service.pointer("/spec/ports").and_then(Value::as_array)?;
-    let name = |port: &Value| {
-        port.get("name").and_then(Value::as_str).unwrap_or_default().to_owned()
-    };
+    let name =
+        |port: &Value| port.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
     if wanted.is_empty() {
         return match ports.as_slice() {
             [only] => Some(name(only)),
@@ -341,7 +346,9 @@ async fn proxy_to(
         Err(_) => return Err(unreachable("i/o timeout".to_owned())),
     };
     let stream: Box<dyn NodeStream> = match scheme {
-        "https" => crate::dial::over_tls_unverified(stream, address).await.map_err(|error| unreachable(error.to_string()))?,
+        "https" => crate::dial::over_tls_unverified(stream, address)
+            .await
+            .map_err(|error| unreachable(error.to_string()))?,
         _ => Box::new(stream),
     };
     forward(server, call, request, target, stream).await
@@ -401,8 +408,9 @@ async fn send_on(
     headers: HeaderMap,
     stream: Box<dyn NodeStream>,
 ) -> Result<http::Response<hyper::body::Incoming>, Status> {
-    let bad_gateway =
-        |error: hyper::Error| Status::failure(502, "BadGateway", format!("error proxying: {error}"));
+    let bad_gateway = |error: hyper::Error| {
+        Status::failure(502, "BadGateway", format!("error proxying: {error}"))
+    };
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(bad_gateway)?;
     server.scope.spawn_until_cancelled("proxied connection", async move {
@@ -445,8 +453,7 @@ async fn join(client_side: hyper::upgrade::OnUpgrade, target_side: hyper::upgrad
             return;
         }
     };
-    let (mut client_side, mut target_side) =
-        (TokioIo::new(client_side), TokioIo::new(target_side));
+    let (mut client_side, mut target_side) = (TokioIo::new(client_side), TokioIo::new(target_side));
     let copied = tokio::io::copy_bidirectional(&mut client_side, &mut target_side).await;
     if let Err(error) = copied {
         tracing::debug!(%error, "a proxied stream broke");

@@ -46,9 +46,12 @@ pub(super) async fn answer(
         mark_disrupted(server, call).await?;
     }
     server.delete(call, &options).await?;
-    Ok(json_answer(201, &json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
-    })))
+    Ok(json_answer(
+        201,
+        &json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
+        }),
+    ))
 }
 
 /// Admission sees the creation of an Eviction, as upstream's does; the deletion that follows is its own.
@@ -79,7 +82,8 @@ fn selects(budget: &PodDisruptionBudget, pod: &Value) -> bool {
     let selector = budget.spec.as_ref().and_then(|spec| spec.selector.as_ref());
     let Some(selector) = selector else { return false };
     let label = |key: &str| meta::label(pod, key);
-    let exact = selector.match_labels.iter().flatten().all(|(key, value)| label(key) == Some(value));
+    let exact =
+        selector.match_labels.iter().flatten().all(|(key, value)| label(key) == Some(value));
     let sets = selector.match_expressions.iter().flatten().all(|expression| {
         let values = expression.values.as_deref().unwrap_or_default();
         let among = label(&expression.key).is_some_and(|have| values.iter().any(|v| v == have));
@@ -129,7 +133,8 @@ fn let_go_unready(budget: &PodDisruptionBudget, pod: &Value) -> bool {
     let ready = conditions.into_iter().flatten().any(|condition| {
         text(condition, "/type") == "Ready" && text(condition, "/status") == "True"
     });
-    let policy = budget.spec.as_ref().and_then(|spec| spec.unhealthy_pod_eviction_policy.as_deref());
+    let policy =
+        budget.spec.as_ref().and_then(|spec| spec.unhealthy_pod_eviction_policy.as_deref());
     let healthy_enough = budget.status.as_ref().is_some_and(|status| {
         status.current_healthy >= status.desired_healthy && status.desired_healthy > Some(0)
     });
@@ -144,7 +149,11 @@ fn spend(old: &Value, pod: &str, now: &str) -> Result<Value, Status> {
             "Cannot evict pod as it would violate the pod's disruption budget.",
             0,
         );
-        status.details.causes.push(Cause { reason: "DisruptionBudget", message, field: String::new() });
+        status.details.causes.push(Cause {
+            reason: "DisruptionBudget",
+            message,
+            field: String::new(),
+        });
         status
     };
     if number("/status/observedGeneration") < meta::generation(old) {
@@ -156,7 +165,9 @@ fn spend(old: &Value, pod: &str, now: &str) -> Result<Value, Status> {
     }
     let disrupted = old.pointer("/status/disruptedPods").and_then(Value::as_object);
     if disrupted.is_some_and(|pods| pods.len() > DISRUPTED_PODS_MAX) {
-        return Err(refused(format!("DisruptedPods map too big - too many evictions not confirmed by PDB controller")));
+        return Err(refused(format!(
+            "DisruptedPods map too big - too many evictions not confirmed by PDB controller"
+        )));
     }
     let allowed = number("/status/disruptionsAllowed");
     if allowed <= 0 {

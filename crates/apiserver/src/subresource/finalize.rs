@@ -25,8 +25,10 @@ pub(super) async fn answer(
     let written = server
         .update(call, Part::Internal, &options, |old| {
             let mut new = old.clone();
-            new["spec"]["finalizers"] =
-                wanted.pointer("/spec/finalizers").cloned().unwrap_or_else(|| Vec::<String>::new().into());
+            new["spec"]["finalizers"] = wanted
+                .pointer("/spec/finalizers")
+                .cloned()
+                .unwrap_or_else(|| Vec::<String>::new().into());
             Ok(new)
         })
         .await?;

@@ -102,7 +102,8 @@ fn scale_of(object: &Value) -> Value {
 /// A selector, structured or plain, as query text.
 fn selector_text(selector: Option<&Value>) -> String {
     let Some(selector) = selector else { return String::new() };
-    let structured = selector.get("matchLabels").is_some() || selector.get("matchExpressions").is_some();
+    let structured =
+        selector.get("matchLabels").is_some() || selector.get("matchExpressions").is_some();
     let labels = if structured { selector.get("matchLabels") } else { Some(selector) };
     let mut parts: Vec<String> = labels
         .and_then(Value::as_object)

@@ -119,7 +119,11 @@ fn bind(
         "Pod" => ("pods", call.info.namespace.as_str()),
         "Secret" => ("secrets", call.info.namespace.as_str()),
         "Node" => ("nodes", ""),
-        _ => return Err(Status::bad_request(format!("cannot bind token for serviceaccount to a {kind} object"))),
+        _ => {
+            return Err(Status::bad_request(format!(
+                "cannot bind token for serviceaccount to a {kind} object"
+            )));
+        }
     };
     let object = server.caches.place("", plural).get(namespace, name);
     let object = object.ok_or_else(|| Status::not_found("", plural, name))?;

@@ -43,7 +43,8 @@ pub(crate) async fn send(
     timeout: Duration,
 ) -> Result<Value, CallError> {
     let client = config.pointer(pointer).unwrap_or(&Value::Null);
-    let target = target(server, client).map_err(|status| CallError::Configuration(status.message))?;
+    let target =
+        target(server, client).map_err(|status| CallError::Configuration(status.message))?;
     let url = format!("{}?timeout={}s", target.uri, timeout.as_secs());
     let failed = |why: String| CallError::Failed { url: url.clone(), why };
     let asking = ask(client, &target, review, timeout);
@@ -62,7 +63,8 @@ fn target(server: &Server, client: &Value) -> Result<Target, Status> {
         let uri: Uri = url.parse().map_err(|_| unusable("the url cannot be read"))?;
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         let port = uri.port_u16().unwrap_or(443);
-        let address = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        let address =
+            if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         return Ok(Target { uri, host, address });
     }
     let (namespace, name) = (text(client, "/service/namespace"), text(client, "/service/name"));
@@ -77,13 +79,19 @@ fn target(server: &Server, client: &Value) -> Result<Target, Status> {
     }
     let host = format!("{name}.{namespace}.svc");
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-    let uri: Uri =
-        format!("https://{host}:{port}{path}").parse().map_err(|_| unusable("the path cannot be read"))?;
+    let uri: Uri = format!("https://{host}:{port}{path}")
+        .parse()
+        .map_err(|_| unusable("the path cannot be read"))?;
     let address = if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") };
     Ok(Target { uri, host, address })
 }
 
-async fn ask(client: &Value, target: &Target, review: &Value, timeout: Duration) -> Result<Value, String> {
+async fn ask(
+    client: &Value,
+    target: &Target,
+    review: &Value,
+    timeout: Duration,
+) -> Result<Value, String> {
     let shown = |error: &dyn std::fmt::Display| error.to_string();
     let stream = TcpStream::connect(&target.address)
         .await

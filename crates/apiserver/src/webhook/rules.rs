@@ -32,7 +32,9 @@ impl Hook {
     /// How long it may take.
     pub(super) fn timeout(&self) -> Duration {
         let seconds = self.config.get("timeoutSeconds").and_then(Value::as_u64);
-        Duration::from_secs(seconds.unwrap_or(TIMEOUT_SECONDS_DEFAULT).clamp(1, TIMEOUT_SECONDS_MAX))
+        Duration::from_secs(
+            seconds.unwrap_or(TIMEOUT_SECONDS_DEFAULT).clamp(1, TIMEOUT_SECONDS_MAX),
+        )
     }
 
     /// What follows from a failure to ask it.
@@ -41,7 +43,10 @@ impl Hook {
             tracing::info!(webhook = self.name, why, "a webhook failed and is ignored");
             return Ok(None);
         }
-        Err(Status::internal(format!("failed calling webhook \"{}\": failed to call webhook: {why}", self.name)))
+        Err(Status::internal(format!(
+            "failed calling webhook \"{}\": failed to call webhook: {why}",
+            self.name
+        )))
     }
 
     /// The object in the version that the webhook wants.
@@ -88,7 +93,8 @@ pub(super) fn applies(
 ) -> Option<Hook> {
     let row = matching_row(&config, table, call, request)?;
     let namespaces = selector(config.get("namespaceSelector"));
-    let in_namespace = namespace.is_none_or(|labels| namespaces.matches(|key| labels.get(key)?.as_str()));
+    let in_namespace =
+        namespace.is_none_or(|labels| namespaces.matches(|key| labels.get(key)?.as_str()));
     let objects = selector(config.get("objectSelector"));
     let fits = |object: &Value| objects.matches(|key| meta::label(object, key));
     let selected = fits(&request.object) || request.old.is_some_and(fits);
@@ -99,7 +105,8 @@ pub(super) fn applies(
 /// version of the same objects.
 fn matching_row(config: &Value, table: &Table, call: &Call, request: &Request<'_>) -> Option<Row> {
     let rules = config.get("rules").and_then(Value::as_array)?;
-    let matches = |row: &Row| rules.iter().any(|rule| rule_matches(rule, row, call.subresource(), request));
+    let matches =
+        |row: &Row| rules.iter().any(|rule| rule_matches(rule, row, call.subresource(), request));
     if matches(&call.resource) {
         return Some(Row::clone(&call.resource));
     }
@@ -116,7 +123,9 @@ fn matching_row(config: &Value, table: &Table, call: &Call, request: &Request<'_
 fn rule_matches(rule: &Value, row: &Row, subresource: &str, request: &Request<'_>) -> bool {
     let has = |key: &str, wanted: &str| {
         let list = rule.get(key).and_then(Value::as_array);
-        list.into_iter().flatten().any(|have| matches!(have.as_str(), Some(have) if have == "*" || have == wanted))
+        list.into_iter()
+            .flatten()
+            .any(|have| matches!(have.as_str(), Some(have) if have == "*" || have == wanted))
     };
     let scope = text(rule, "/scope");
     let namespaces = row.group.is_empty() && row.plural == "namespaces";
@@ -137,7 +146,11 @@ fn resource_matches(rule: &Value, plural: &str, subresource: &str) -> bool {
     resources.into_iter().flatten().filter_map(Value::as_str).any(|pattern| {
         let (resource, sub) = pattern.split_once('/').unwrap_or((pattern, ""));
         let resource_fits = resource == "*" || resource == plural;
-        let sub_fits = if pattern.contains('/') { sub == "*" || sub == subresource } else { subresource.is_empty() };
+        let sub_fits = if pattern.contains('/') {
+            sub == "*" || sub == subresource
+        } else {
+            subresource.is_empty()
+        };
         resource_fits && sub_fits
     })
 }
@@ -153,7 +166,8 @@ pub(crate) fn selector(value: Option<&Value>) -> LabelSelector {
             values: vec![value.as_str().unwrap_or_default().to_owned()],
         });
     }
-    let expressions = value.and_then(|value| value.get("matchExpressions")).and_then(Value::as_array);
+    let expressions =
+        value.and_then(|value| value.get("matchExpressions")).and_then(Value::as_array);
     for expression in expressions.into_iter().flatten() {
         let values = expression.get("values").and_then(Value::as_array);
         let operator = match text(expression, "/operator") {
@@ -165,7 +179,12 @@ pub(crate) fn selector(value: Option<&Value>) -> LabelSelector {
         requirements.push(Requirement {
             key: text(expression, "/key").to_owned(),
             operator,
-            values: values.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect(),
+            values: values
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
         });
     }
     LabelSelector { requirements }
@@ -196,7 +215,8 @@ mod tests {
     #[test]
     fn an_empty_selector_selects_everything() {
         assert!(selector(None).matches(|_| None));
-        let picky = selector(Some(&json!({"matchExpressions": [{"key": "a", "operator": "Exists"}]})));
+        let picky =
+            selector(Some(&json!({"matchExpressions": [{"key": "a", "operator": "Exists"}]})));
         assert!(!picky.matches(|_| None));
     }
 }

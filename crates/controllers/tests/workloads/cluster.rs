@@ -52,7 +52,8 @@ impl Cluster {
         let scope = task::Scope::new();
         let key = rcgen::KeyPair::generate().unwrap();
         let tokens =
-            apiserver::tokens::TokenIssuer::new(key.serialized_der(), key.public_key_raw()).unwrap();
+            apiserver::tokens::TokenIssuer::new(key.serialized_der(), key.public_key_raw())
+                .unwrap();
         let config = Config {
             advertise: "127.0.0.1:6443".parse().unwrap(),
             service_cidr: "10.43.0.0/16".parse().unwrap(),
@@ -63,8 +64,7 @@ impl Cluster {
             dialer: Arc::new(NoNodes),
         };
         let store = Arc::new(EmbeddedStore::volatile(EmbeddedOptions::new("")));
-        let server =
-            Server::start(config, store, Clock::system(), scope.child()).await.unwrap();
+        let server = Server::start(config, store, Clock::system(), scope.child()).await.unwrap();
         let user = User {
             name: "system:kube-controller-manager".to_owned(),
             groups: vec!["system:masters".to_owned(), "system:authenticated".to_owned()],
@@ -83,12 +83,13 @@ impl Cluster {
         });
         let cluster = Self { client, scope };
         cluster.run_pods(fate);
-        cluster.until("a default service account", || async {
-            let accounts =
-                cluster.client.informer::<k8s_openapi::api::core::v1::ServiceAccount>();
-            accounts.get("default", "default")
-        })
-        .await;
+        cluster
+            .until("a default service account", || async {
+                let accounts =
+                    cluster.client.informer::<k8s_openapi::api::core::v1::ServiceAccount>();
+                accounts.get("default", "default")
+            })
+            .await;
         cluster
     }
 
@@ -101,7 +102,8 @@ impl Cluster {
             }
             let fate = fate(&pod);
             let client = client.clone();
-            scope.spawn_until_cancelled("pod double", async move { run(&client, &pod, fate).await });
+            scope
+                .spawn_until_cancelled("pod double", async move { run(&client, &pod, fate).await });
         });
     }
 
@@ -149,8 +151,7 @@ impl Cluster {
                 return answer;
             }
             if tokio::time::Instant::now() > deadline {
-                let pods: Vec<String> =
-                    self.list::<Pod>().await.iter().map(describe).collect();
+                let pods: Vec<String> = self.list::<Pod>().await.iter().map(describe).collect();
                 panic!("never: {what}; pods: {pods:#?}");
             }
             pause.tick().await;

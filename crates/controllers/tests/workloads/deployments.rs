@@ -21,7 +21,12 @@ async fn complete(cluster: &Cluster, replicas: i32, image: &str) {
         .until("a complete rollout", || async {
             let deployment: Deployment = cluster.get("web").await?;
             let status = deployment.status?;
-            let images: Vec<_> = cluster.list::<Pod>().await.into_iter().map(|pod| pod.spec.unwrap().containers[0].image.clone().unwrap()).collect();
+            let images: Vec<_> = cluster
+                .list::<Pod>()
+                .await
+                .into_iter()
+                .map(|pod| pod.spec.unwrap().containers[0].image.clone().unwrap())
+                .collect();
             (status.observed_generation == deployment.metadata.generation
                 && status.updated_replicas == Some(replicas)
                 && status.replicas == Some(replicas)
@@ -59,7 +64,12 @@ async fn fifty_replicas_are_ready_at_once() {
     assert_eq!(cluster.list::<ReplicaSet>().await.len(), 1);
     let events = cluster.list::<Event>().await;
     let messages: Vec<_> = events.iter().filter_map(|event| event.message.clone()).collect();
-    assert!(messages.iter().any(|m| m.starts_with("Scaled up replica set web-") && m.ends_with(" from 0 to 50")), "{messages:?}");
+    assert!(
+        messages
+            .iter()
+            .any(|m| m.starts_with("Scaled up replica set web-") && m.ends_with(" from 0 to 50")),
+        "{messages:?}"
+    );
     cluster.stop().await;
 }
 
@@ -76,7 +86,8 @@ async fn a_rollout_stays_within_its_bounds_and_can_be_undone() {
         let pod = change.object();
         let mut counted = counted.lock();
         let name = pod.metadata.name.clone().unwrap();
-        if matches!(change, client::Change::Deleted(_)) || pod.metadata.deletion_timestamp.is_some() {
+        if matches!(change, client::Change::Deleted(_)) || pod.metadata.deletion_timestamp.is_some()
+        {
             counted.remove(&name);
         } else {
             let ready = pod.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Running");
@@ -84,7 +95,8 @@ async fn a_rollout_stays_within_its_bounds_and_can_be_undone() {
         }
         if counted.len() >= 8 || seen_most.load(Ordering::SeqCst) > 0 {
             seen_most.fetch_max(counted.len(), Ordering::SeqCst);
-            seen_least.fetch_min(counted.values().filter(|ready| **ready).count(), Ordering::SeqCst);
+            seen_least
+                .fetch_min(counted.values().filter(|ready| **ready).count(), Ordering::SeqCst);
         }
     });
     let change = |image: &str| json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": image}]}}}});
@@ -96,7 +108,10 @@ async fn a_rollout_stays_within_its_bounds_and_can_be_undone() {
     complete(&cluster, 8, "a").await;
     let sets = cluster.list::<ReplicaSet>().await;
     assert_eq!(sets.len(), 2, "the old template has its old ReplicaSet");
-    let revision = |deployment: &Deployment| deployment.metadata.annotations.as_ref().unwrap()["deployment.kubernetes.io/revision"].clone();
+    let revision = |deployment: &Deployment| {
+        deployment.metadata.annotations.as_ref().unwrap()["deployment.kubernetes.io/revision"]
+            .clone()
+    };
     assert_eq!(revision(&cluster.get::<Deployment>("web").await.unwrap()), "3");
     cluster.merge::<Deployment>("web", json!({"spec": {"replicas": 3}})).await;
     complete(&cluster, 3, "a").await;
@@ -111,16 +126,29 @@ async fn recreate_lets_every_old_pod_end_first() {
     cluster.create::<Deployment>(deployment).await;
     complete(&cluster, 3, "a").await;
     let mixed = Arc::new(AtomicUsize::new(0));
-    let (seen, images) = (Arc::clone(&mixed), parking_lot::Mutex::new(std::collections::BTreeMap::new()));
+    let (seen, images) =
+        (Arc::clone(&mixed), parking_lot::Mutex::new(std::collections::BTreeMap::new()));
     cluster.client.informer::<Pod>().on_change(move |change| {
         let pod = change.object();
-        let (name, image) = (pod.metadata.name.clone().unwrap(), pod.spec.as_ref().unwrap().containers[0].image.clone());
+        let (name, image) = (
+            pod.metadata.name.clone().unwrap(),
+            pod.spec.as_ref().unwrap().containers[0].image.clone(),
+        );
         let mut images = images.lock();
-        if matches!(change, client::Change::Deleted(_)) { images.remove(&name); } else { images.insert(name, image); }
+        if matches!(change, client::Change::Deleted(_)) {
+            images.remove(&name);
+        } else {
+            images.insert(name, image);
+        }
         let kinds: std::collections::BTreeSet<_> = images.values().collect();
         seen.fetch_max(kinds.len(), Ordering::SeqCst);
     });
-    cluster.merge::<Deployment>("web", json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "b"}]}}}})).await;
+    cluster
+        .merge::<Deployment>(
+            "web",
+            json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "b"}]}}}}),
+        )
+        .await;
     complete(&cluster, 3, "b").await;
     assert_eq!(mixed.load(Ordering::SeqCst), 1);
     cluster.stop().await;
@@ -133,18 +161,33 @@ async fn deleted_pods_are_replaced_and_strays_are_taken_and_released() {
     complete(&cluster, 2, "a").await;
     let victim = cluster.list::<Pod>().await[0].metadata.name.clone().unwrap();
     cluster.client.namespaced::<Pod>("default").delete(&victim, &Default::default()).await.unwrap();
-    cluster.until("another pod", || async { cluster.get::<Pod>(&victim).await.is_none().then_some(()) }).await;
+    cluster
+        .until("another pod", || async {
+            cluster.get::<Pod>(&victim).await.is_none().then_some(())
+        })
+        .await;
     complete(&cluster, 2, "a").await;
     let stray = cluster.list::<Pod>().await[0].metadata.name.clone().unwrap();
     cluster.merge::<Pod>(&stray, json!({"metadata": {"labels": {"app": "debug"}}})).await;
-    cluster.until("the stray to be released and replaced", || async {
-        let pod: Pod = cluster.get(&stray).await?;
-        let released = pod.metadata.owner_references.is_none_or(|owners| owners.is_empty());
-        (released && cluster.list::<Pod>().await.len() == 3).then_some(())
-    }).await;
+    cluster
+        .until("the stray to be released and replaced", || async {
+            let pod: Pod = cluster.get(&stray).await?;
+            let released = pod.metadata.owner_references.is_none_or(|owners| owners.is_empty());
+            (released && cluster.list::<Pod>().await.len() == 3).then_some(())
+        })
+        .await;
     cluster.merge::<Pod>(&stray, json!({"metadata": {"labels": {"app": "web"}}})).await;
     complete(&cluster, 2, "a").await;
-    cluster.client.namespaced::<Deployment>("default").delete("web", &Default::default()).await.unwrap();
-    cluster.until("nothing to be left", || async { cluster.list::<Pod>().await.is_empty().then_some(()) }).await;
+    cluster
+        .client
+        .namespaced::<Deployment>("default")
+        .delete("web", &Default::default())
+        .await
+        .unwrap();
+    cluster
+        .until("nothing to be left", || async {
+            cluster.list::<Pod>().await.is_empty().then_some(())
+        })
+        .await;
     cluster.stop().await;
 }

@@ -63,7 +63,9 @@ async fn a_job_that_fails_too_often_fails_and_its_deletion_leaves_nothing() {
     assert_eq!(job.status.unwrap().failed, Some(1));
     let background = kube::api::DeleteParams::background();
     cluster.client.namespaced::<Job>("default").delete("work", &background).await.unwrap();
-    cluster.until("no pods", || async { cluster.list::<Pod>().await.is_empty().then_some(()) }).await;
+    cluster
+        .until("no pods", || async { cluster.list::<Pod>().await.is_empty().then_some(()) })
+        .await;
     cluster.stop().await;
 }
 
@@ -74,13 +76,17 @@ async fn a_suspended_job_has_no_pods_and_a_deleted_one_leaves_none() {
     ended(&cluster, "Suspended").await;
     assert!(cluster.list::<Pod>().await.is_empty());
     cluster.merge::<Job>("work", json!({"spec": {"suspend": false}})).await;
-    cluster.until("two ready", || async {
-        let status = cluster.get::<Job>("work").await?.status?;
-        (status.ready == Some(2)).then_some(())
-    }).await;
+    cluster
+        .until("two ready", || async {
+            let status = cluster.get::<Job>("work").await?.status?;
+            (status.ready == Some(2)).then_some(())
+        })
+        .await;
     let background = kube::api::DeleteParams::background();
     cluster.client.namespaced::<Job>("default").delete("work", &background).await.unwrap();
-    cluster.until("no pods", || async { cluster.list::<Pod>().await.is_empty().then_some(()) }).await;
+    cluster
+        .until("no pods", || async { cluster.list::<Pod>().await.is_empty().then_some(()) })
+        .await;
     cluster.stop().await;
 }
 
@@ -88,8 +94,11 @@ async fn a_suspended_job_has_no_pods_and_a_deleted_one_leaves_none() {
 async fn a_finished_job_goes_by_itself() {
     let cluster = Cluster::start(|_| Fate::Succeeds).await;
     cluster.create::<Job>(job(json!({"ttlSecondsAfterFinished": 0}))).await;
-    cluster.until("the job to go", || async {
-        (cluster.get::<Job>("work").await.is_none() && cluster.list::<Pod>().await.is_empty()).then_some(())
-    }).await;
+    cluster
+        .until("the job to go", || async {
+            (cluster.get::<Job>("work").await.is_none() && cluster.list::<Pod>().await.is_empty())
+                .then_some(())
+        })
+        .await;
     cluster.stop().await;
 }

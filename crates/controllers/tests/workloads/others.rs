@@ -60,10 +60,11 @@ async fn a_quota_counts_up_and_down() {
 async fn a_claim_is_bound_and_its_volume_released() {
     let cluster = Cluster::start(|_| Fate::Ready).await;
     let volumes = cluster.client.all::<PersistentVolume>();
-    let volume: PersistentVolume = serde_json::from_value(json!({"metadata": {"name": "v"}, "spec":
+    let volume: PersistentVolume =
+        serde_json::from_value(json!({"metadata": {"name": "v"}, "spec":
         {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "5Gi"},
         "persistentVolumeReclaimPolicy": "Retain", "hostPath": {"path": "/nowhere"}}}))
-    .unwrap();
+        .unwrap();
     volumes.create(&PostParams::default(), &volume).await.unwrap();
     cluster
         .create::<PersistentVolumeClaim>(json!({"metadata": {"name": "c"}, "spec":

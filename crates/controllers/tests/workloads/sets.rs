@@ -62,7 +62,8 @@ async fn a_daemon_set_covers_its_nodes_and_rolls() {
     covered(2, "a").await;
     add_node(&cluster, "n4", "w").await;
     covered(3, "a").await;
-    let change = json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "b"}]}}}});
+    let change =
+        json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "b"}]}}}});
     cluster.merge::<DaemonSet>("d", change).await;
     covered(3, "b").await;
     assert_eq!(cluster.list::<ControllerRevision>().await.len(), 2);
@@ -97,7 +98,8 @@ async fn a_stateful_set_grows_in_order_rolls_and_keeps_its_claims() {
     let pods = settled(3, "a").await;
     let names: Vec<_> = pods.iter().map(|pod| pod.metadata.name.clone().unwrap()).collect();
     assert_eq!(names, ["web-0", "web-1", "web-2"]);
-    let change = json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "b"}]}}}});
+    let change =
+        json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "b"}]}}}});
     cluster.merge::<StatefulSet>("web", change).await;
     settled(3, "b").await;
     cluster.merge::<StatefulSet>("web", json!({"spec": {"replicas": 1}})).await;

@@ -72,6 +72,9 @@ pub enum NetlinkError {
     /// A request is larger than netlink can say.
     #[error("a netlink attribute is longer than 64 KiB")]
     TooLong,
+    /// Lists read one after the other kept differing.
+    #[error("a list changes faster than the kernel tells it")]
+    Unsteady,
 }
 
 impl NetlinkError {

@@ -15,6 +15,9 @@ use super::model::TableId;
 /// Bytes of `struct nfgenmsg`.
 const GENERIC_HEADER_BYTES: usize = 4;
 
+/// How often the elements of a set are listed until two lists agree.
+const MAX_ELEMENT_READS: usize = 32;
+
 /// A chain as the kernel has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObservedChain {
@@ -83,7 +86,29 @@ impl Nftables {
     }
 
     /// The elements of a set or map, those that rules wrote included.
+    ///
+    /// The kernel tells them in parts and finds its place again by counting, so a list that is read while the kernel
+    /// grows its hash table may miss some. Two lists in a row that agree are taken as true.
+    ///
+    /// # Errors
+    /// The kernel refused, or the set did not hold still for [`MAX_ELEMENT_READS`] lists.
     pub fn elements(
+        &mut self,
+        table: &TableId,
+        set: &str,
+    ) -> Result<Vec<ObservedElement>, NetlinkError> {
+        let mut last = self.elements_once(table, set)?;
+        for _ in 1..MAX_ELEMENT_READS {
+            let next = self.elements_once(table, set)?;
+            if next == last {
+                return Ok(next);
+            }
+            last = next;
+        }
+        Err(NetlinkError::Unsteady)
+    }
+
+    fn elements_once(
         &mut self,
         table: &TableId,
         set: &str,

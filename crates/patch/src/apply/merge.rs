@@ -19,8 +19,12 @@ fn both(live: Option<&Value>, applied: Option<&Value>, schema: &Schema) -> Optio
         _ => 0,
     };
     match (live, applied, shape(schema, live)) {
-        (Value::Object(live), Value::Object(applied), Shape::Map) => Some(maps(live, applied, schema)),
-        (Value::Array(live), Value::Array(applied), Shape::List) => Some(lists(live, applied, schema)),
+        (Value::Object(live), Value::Object(applied), Shape::Map) => {
+            Some(maps(live, applied, schema))
+        }
+        (Value::Array(live), Value::Array(applied), Shape::List) => {
+            Some(lists(live, applied, schema))
+        }
         // Null says nothing about what has parts.
         (live, Value::Null, Shape::Map | Shape::List) if parts(live) > 0 => Some(live.clone()),
         _ => Some(applied.clone()),
@@ -44,7 +48,8 @@ fn identities(items: &[Value], schema: &Schema) -> Option<Vec<Element>> {
 
 /// Applied items come in the applied order, those of others keep their place between them.
 fn lists(live: &[Value], applied: &[Value], schema: &Schema) -> Value {
-    let (Some(live_ids), Some(applied_ids)) = (identities(live, schema), identities(applied, schema))
+    let (Some(live_ids), Some(applied_ids)) =
+        (identities(live, schema), identities(applied, schema))
     else {
         return Value::Array(applied.to_vec());
     };
@@ -79,7 +84,8 @@ fn lists(live: &[Value], applied: &[Value], schema: &Schema) -> Value {
                 }
                 // A shared item whose turn comes later: it is put where the applied order has it.
                 Some(place)
-                    if right < applied.len() && shared.peek().is_some_and(|next| *next != place) =>
+                    if right < applied.len()
+                        && shared.peek().is_some_and(|next| *next != place) =>
                 {
                     left += 1;
                     continue;

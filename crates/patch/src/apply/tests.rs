@@ -14,14 +14,20 @@ fn deployment() -> Schema {
 fn applied(live: &Value, object: &Value, manager: &str, force: bool) -> Result<Value, String> {
     let schema = deployment();
     let write = Write {
-        manager, time: "2026-01-01T00:00:00Z", api_version: "apps/v1", subresource: "", schema: &schema,
-        ignored: &["status"], versions: &OneVersion,
+        manager,
+        time: "2026-01-01T00:00:00Z",
+        api_version: "apps/v1",
+        subresource: "",
+        schema: &schema,
+        ignored: &["status"],
+        versions: &OneVersion,
     };
     let mut bare = live.clone();
     let owners = bare["metadata"].as_object_mut().and_then(|map| map.remove("managedFields"));
     let owners = owners.map(|list| decode(&list).unwrap()).unwrap_or_default();
     let is_new = live.get("spec").is_none();
-    let result = apply(&bare, object, owners, is_new, force, &write).map_err(|error| error.to_string())?;
+    let result =
+        apply(&bare, object, owners, is_new, force, &write).map_err(|error| error.to_string())?;
     let Applied { mut object, managers, .. } = result;
     if let Some(list) = encode(managers) {
         object["metadata"]["managedFields"] = list;
@@ -57,13 +63,20 @@ fn a_conflict_names_field_and_owner() {
     let live = applied(&empty(), &web(json!({"replicas": 1, "paused": true})), "a", false).unwrap();
     let error = applied(&live, &web(json!({"replicas": 2})), "b", false).unwrap_err();
     assert_eq!(error, "Apply failed with 1 conflict: conflict with \"a\": .spec.replicas");
-    let error = applied(&live, &web(json!({"replicas": 2, "paused": false})), "b", false).unwrap_err();
-    assert_eq!(error, "Apply failed with 2 conflicts: conflicts with \"a\":\n- .spec.paused\n- .spec.replicas");
+    let error =
+        applied(&live, &web(json!({"replicas": 2, "paused": false})), "b", false).unwrap_err();
+    assert_eq!(
+        error,
+        "Apply failed with 2 conflicts: conflicts with \"a\":\n- .spec.paused\n- .spec.replicas"
+    );
 
     let mut live = live;
     live["metadata"]["managedFields"][0]["operation"] = json!("Update");
     let error = applied(&live, &web(json!({"replicas": 2})), "b", false).unwrap_err();
-    assert_eq!(error, "Apply failed with 1 conflict: conflict with \"a\" using apps/v1: .spec.replicas");
+    assert_eq!(
+        error,
+        "Apply failed with 1 conflict: conflict with \"a\" using apps/v1: .spec.replicas"
+    );
     live["metadata"]["managedFields"][0]["subresource"] = json!("scale");
     let error = applied(&live, &web(json!({"replicas": 2})), "b", false).unwrap_err();
     assert_eq!(
@@ -88,12 +101,19 @@ fn what_is_applied_no_more_goes_unless_others_own_it() {
     let containers = |list: Value| web(json!({"template": {"spec": {"containers": list}}}));
     let both = containers(json!([{"name": "x", "image": "1"}, {"name": "y", "image": "1"}]));
     let live = applied(&empty(), &both, "a", false).unwrap();
-    let live = applied(&live, &containers(json!([{"name": "y", "image": "1"}])), "b", false).unwrap();
+    let live =
+        applied(&live, &containers(json!([{"name": "y", "image": "1"}])), "b", false).unwrap();
     let one = containers(json!([{"name": "x", "image": "1"}]));
     let object = applied(&live, &one, "a", false).unwrap();
-    assert_eq!(object["spec"]["template"]["spec"]["containers"], both["spec"]["template"]["spec"]["containers"]);
+    assert_eq!(
+        object["spec"]["template"]["spec"]["containers"],
+        both["spec"]["template"]["spec"]["containers"]
+    );
     let gone = applied(&object, &web(json!({"replicas": 1})), "b", false).unwrap();
-    assert_eq!(gone["spec"]["template"]["spec"]["containers"], json!([{"name": "x", "image": "1"}]));
+    assert_eq!(
+        gone["spec"]["template"]["spec"]["containers"],
+        json!([{"name": "x", "image": "1"}])
+    );
     assert_eq!(gone["spec"]["replicas"], 1);
 }
 
@@ -159,10 +179,16 @@ fn kubectl_keeps_what_it_applied_on_the_client() {
 fn what_does_not_fit_is_refused() {
     let schema = deployment();
     let write = Write {
-        manager: "a", time: "t", api_version: "apps/v1", subresource: "", schema: &schema, ignored: &[],
+        manager: "a",
+        time: "t",
+        api_version: "apps/v1",
+        subresource: "",
+        schema: &schema,
+        ignored: &[],
         versions: &OneVersion,
     };
-    let error = apply(&empty(), &web(json!({"x": 1, "y": 1})), Vec::new(), true, false, &write).unwrap_err();
+    let error = apply(&empty(), &web(json!({"x": 1, "y": 1})), Vec::new(), true, false, &write)
+        .unwrap_err();
     assert!(matches!(error, ApplyError::Invalid(_)));
     assert_eq!(
         error.to_string(),

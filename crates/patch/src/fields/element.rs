@@ -67,9 +67,10 @@ impl Eq for Element {}
 
 fn compare_keys(a: &[(Box<str>, Value)], b: &[(Box<str>, Value)]) -> Ordering {
     let pairs = a.iter().zip(b);
-    let differ = |((name, value), (other_name, other)): (&(Box<str>, Value), &(Box<str>, Value))| {
-        name.cmp(other_name).then_with(|| compare_values(value, other))
-    };
+    let differ =
+        |((name, value), (other_name, other)): (&(Box<str>, Value), &(Box<str>, Value))| {
+            name.cmp(other_name).then_with(|| compare_values(value, other))
+        };
     pairs.map(differ).find(|order| order.is_ne()).unwrap_or_else(|| a.len().cmp(&b.len()))
 }
 

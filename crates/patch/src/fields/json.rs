@@ -95,8 +95,7 @@ impl Element {
     /// The key is malformed.
     pub fn from_key(key: &str) -> Result<Self, FieldsError> {
         let unknown = || FieldsError::UnknownElement(key.to_owned());
-        let malformed =
-            |why: String| FieldsError::Malformed { element: key.to_owned(), why };
+        let malformed = |why: String| FieldsError::Malformed { element: key.to_owned(), why };
         let (letter, rest) = key.split_once(':').ok_or_else(unknown)?;
         match letter {
             "f" => Ok(Self::Field(rest.into())),

@@ -70,13 +70,18 @@ fn check(value: &Value, schema: &Schema, path: &mut String, faults: &mut Vec<Str
             check_map(map, schema, path, faults);
         }
         (Kind::Array, Value::Array(items)) => check_list(items, schema, path, faults),
-        (Kind::Object | Kind::Map, other) => wrong(format!("expected map, got &{{{}}}", go_value(other))),
+        (Kind::Object | Kind::Map, other) => {
+            wrong(format!("expected map, got &{{{}}}", go_value(other)))
+        }
         (Kind::Array, other) => wrong(format!("expected list, got &{{{}}}", go_value(other))),
         (Kind::Integer | Kind::Number, other) if !other.is_number() => {
             wrong(format!("expected numeric (int or float), got {}", go_type(other)));
         }
         (Kind::String, other) if !other.is_string() => {
-            wrong(format!("expected string, got &value.valueUnstructured{{Value:{}}}", go_literal(other)));
+            wrong(format!(
+                "expected string, got &value.valueUnstructured{{Value:{}}}",
+                go_literal(other)
+            ));
         }
         (Kind::Boolean, other) if !other.is_boolean() => {
             wrong(format!("expected boolean, got &{{{}}}", go_value(other)));
@@ -88,7 +93,12 @@ fn check(value: &Value, schema: &Schema, path: &mut String, faults: &mut Vec<Str
     }
 }
 
-fn check_map(map: &Map<String, Value>, schema: &Schema, path: &mut String, faults: &mut Vec<String>) {
+fn check_map(
+    map: &Map<String, Value>,
+    schema: &Schema,
+    path: &mut String,
+    faults: &mut Vec<String>,
+) {
     for (key, value) in map {
         let length = path.len();
         path.push('.');

@@ -96,7 +96,10 @@ fn order_and_notation_are_no_change() {
 fn what_may_not_be_applied_is_named() {
     let cases = [
         (json!({"spec": {"foo": 1}}), ".spec.foo: field not declared in schema"),
-        (json!({"spec": {"replicas": "two"}}), ".spec.replicas: expected numeric (int or float), got string"),
+        (
+            json!({"spec": {"replicas": "two"}}),
+            ".spec.replicas: expected numeric (int or float), got string",
+        ),
         (
             json!({"spec": {"template": {"spec": {"containers": [{"name": "a"}, {"name": "a"}]}}}}),
             ".spec.template.spec.containers: duplicate entries for key [name=\"a\"]",
@@ -119,7 +122,10 @@ fn what_may_not_be_applied_is_named() {
 fn set_operations() {
     let a = set(json!({"f:a": {".": {}, "f:b": {}}, "f:c": {}}));
     let b = set(json!({"f:a": {"f:b": {}, "f:d": {}}, "f:e": {}}));
-    assert_eq!(a.union(&b), set(json!({"f:a": {".": {}, "f:b": {}, "f:d": {}}, "f:c": {}, "f:e": {}})));
+    assert_eq!(
+        a.union(&b),
+        set(json!({"f:a": {".": {}, "f:b": {}, "f:d": {}}, "f:c": {}, "f:e": {}}))
+    );
     assert_eq!(a.intersection(&b), set(json!({"f:a": {"f:b": {}}})));
     assert_eq!(a.difference(&b), set(json!({"f:a": {}, "f:c": {}})));
     assert_eq!(a.leaves(), set(json!({"f:a": {"f:b": {}}, "f:c": {}})));
@@ -131,7 +137,14 @@ fn set_operations() {
 
 #[test]
 fn malformed_sets_are_refused() {
-    for value in [json!([]), json!({"x:a": {}}), json!({"f:a": 1}), json!({"k:[]": {}}), json!({"i:x": {}}), json!({"a": {}})] {
+    for value in [
+        json!([]),
+        json!({"x:a": {}}),
+        json!({"f:a": 1}),
+        json!({"k:[]": {}}),
+        json!({"i:x": {}}),
+        json!({"a": {}}),
+    ] {
         assert!(FieldSet::from_json(&value).is_err(), "{value}");
     }
 }

@@ -9,10 +9,22 @@ fn config_map() -> Schema {
     schema::for_kind("", "v1", "ConfigMap").unwrap()
 }
 
-fn written(manager: &str, time: &str, old: Option<&Value>, new: &Value, list: Option<&Value>) -> Option<Value> {
+fn written(
+    manager: &str,
+    time: &str,
+    old: Option<&Value>,
+    new: &Value,
+    list: Option<&Value>,
+) -> Option<Value> {
     let schema = config_map();
     let write = Write {
-        manager, time, api_version: "v1", subresource: "", schema: &schema, ignored: &[], versions: &OneVersion,
+        manager,
+        time,
+        api_version: "v1",
+        subresource: "",
+        schema: &schema,
+        ignored: &[],
+        versions: &OneVersion,
     };
     update(old.unwrap_or(&json!({"apiVersion": "v1"})), new, list, old.is_none(), &write)
 }
@@ -32,7 +44,11 @@ fn fields_move_to_who_changes_them() {
     let list = written("one", "2026-01-01T00:00:00Z", None, &first, None).unwrap();
     assert_eq!(
         list,
-        json!([entry("one", "2026-01-01T00:00:00Z", json!({"f:data": {".": {}, "f:a": {}, "f:b": {}}}))])
+        json!([entry(
+            "one",
+            "2026-01-01T00:00:00Z",
+            json!({"f:data": {".": {}, "f:a": {}, "f:b": {}}})
+        )])
     );
     let second = object(json!({"a": "2", "b": "1"}));
     let list = written("two", "2026-01-02T00:00:00Z", Some(&first), &second, Some(&list)).unwrap();
@@ -77,8 +93,12 @@ fn old_writers_become_one() {
         old = new;
     }
     let list = list.unwrap();
-    let names: Vec<&str> = list.as_array().unwrap().iter().map(|e| e["manager"].as_str().unwrap()).collect();
-    assert_eq!(names, ["ancient-changes", "m5", "m6", "m7", "m8", "m9", "m10", "m11", "m12", "m13"]);
+    let names: Vec<&str> =
+        list.as_array().unwrap().iter().map(|e| e["manager"].as_str().unwrap()).collect();
+    assert_eq!(
+        names,
+        ["ancient-changes", "m5", "m6", "m7", "m8", "m9", "m10", "m11", "m12", "m13"]
+    );
     assert_eq!(list[0]["time"], "2026-01-01T00:00:04Z");
     assert_eq!(list[0]["fieldsV1"]["f:data"]["f:k4"], json!({}));
 }
@@ -92,7 +112,8 @@ fn entries_are_sorted_and_survive() {
             "fieldsType": "FieldsV1", "fieldsV1": {"f:data": {}}, "subresource": "status"},
     ]);
     let sorted = encode(decode(&list).unwrap()).unwrap();
-    let names: Vec<&str> = sorted.as_array().unwrap().iter().map(|e| e["manager"].as_str().unwrap()).collect();
+    let names: Vec<&str> =
+        sorted.as_array().unwrap().iter().map(|e| e["manager"].as_str().unwrap()).collect();
     assert_eq!(names, ["z", "a", "b"]);
     assert_eq!(encode(decode(&sorted).unwrap()).unwrap(), sorted);
 }
@@ -102,7 +123,10 @@ fn bad_entries_are_named() {
     let cases = [
         (json!([{"operation": "X"}]), "operation must be `Apply` or `Update`"),
         (json!([{"operation": "Apply"}]), "apiVersion must not be empty"),
-        (json!([{"operation": "Apply", "apiVersion": "v1"}]), "missing fieldsType in managed fields entry 0"),
+        (
+            json!([{"operation": "Apply", "apiVersion": "v1"}]),
+            "missing fieldsType in managed fields entry 0",
+        ),
         (
             json!([{"operation": "Apply", "apiVersion": "v1", "fieldsType": "F"}]),
             "invalid fieldsType \"F\" in managed fields entry 0",
@@ -116,8 +140,12 @@ fn bad_entries_are_named() {
 #[test]
 fn resets() {
     for (list, expected) in [
-        (json!([]), true), (json!([{}]), true), (json!([{"manager": ""}]), true),
-        (json!([{"manager": "a"}]), false), (json!([{}, {}]), false), (Value::Null, false),
+        (json!([]), true),
+        (json!([{}]), true),
+        (json!([{"manager": ""}]), true),
+        (json!([{"manager": "a"}]), false),
+        (json!([{}, {}]), false),
+        (Value::Null, false),
     ] {
         assert_eq!(is_reset(Some(&list)), expected, "{list}");
     }
@@ -128,8 +156,13 @@ fn resets() {
 fn a_status_write_owns_no_spec() {
     let schema = schema::for_kind("apps", "v1", "Deployment").unwrap();
     let write = Write {
-        manager: "m", time: "2026-01-01T00:00:00Z", api_version: "apps/v1", subresource: "status",
-        schema: &schema, ignored: &["spec"], versions: &OneVersion,
+        manager: "m",
+        time: "2026-01-01T00:00:00Z",
+        api_version: "apps/v1",
+        subresource: "status",
+        schema: &schema,
+        ignored: &["spec"],
+        versions: &OneVersion,
     };
     let old = json!({"apiVersion": "apps/v1", "spec": {"replicas": 1}, "status": {}});
     let new = json!({"apiVersion": "apps/v1", "spec": {"replicas": 2}, "status": {"replicas": 1,

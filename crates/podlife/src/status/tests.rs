@@ -111,12 +111,7 @@ fn phases_and_states() {
             "Running",
             vec!["r+#0", "t:1:Error#0"],
         ),
-        (
-            with_init.clone(),
-            vec![],
-            "Pending",
-            vec!["w:PodInitializing#0", "w:PodInitializing#0"],
-        ),
+        (with_init.clone(), vec![], "Pending", vec!["w:PodInitializing#0", "w:PodInitializing#0"]),
         (
             with_init.clone(),
             vec![container("i", 0, Running, 0)],

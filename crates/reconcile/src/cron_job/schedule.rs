@@ -80,10 +80,8 @@ impl Schedule {
             Some(name) => TimeZone::get(name)
                 .map_err(|source| ScheduleError::Zone { zone: name.to_owned(), source })?,
         };
-        let unreadable = |reason: String| ScheduleError::Pattern {
-            pattern: pattern.to_owned(),
-            reason,
-        };
+        let unreadable =
+            |reason: String| ScheduleError::Pattern { pattern: pattern.to_owned(), reason };
         if let Some(period) = rest.strip_prefix("@every ") {
             let period = go_duration(period.trim())
                 .ok_or_else(|| unreadable(format!("failed to parse duration {rest}")))?;

@@ -29,7 +29,9 @@ fn schedules_know_their_next_time() {
         let schedule = Schedule::parse(pattern, zone).unwrap();
         assert_eq!(schedule.next(at(from)), expected.map(at), "{pattern}");
     }
-    for (pattern, zone) in [("bad", None), ("* * * *", None), ("* * * * *", Some("Nowhere/X")), ("@every x", None)] {
+    for (pattern, zone) in
+        [("bad", None), ("* * * *", None), ("* * * * *", Some("Nowhere/X")), ("@every x", None)]
+    {
         assert!(Schedule::parse(pattern, zone).is_err(), "{pattern}");
     }
 }

@@ -92,7 +92,10 @@ fn failed_pods_are_replaced_after_a_pause() {
     let pods = [pod("a", "new", "Failed", false)];
     let plan = plan_with(rolling(1, 0), &nodes, &pods, &BTreeMap::new());
     assert_eq!(names(&plan.delete), ["a-new"]);
-    assert_eq!(plan.notes[0].message, "Found failed daemon pod n/a-new on node a, will try to kill it");
+    assert_eq!(
+        plan.notes[0].message,
+        "Found failed daemon pod n/a-new on node a, will try to kill it"
+    );
     let pause = Duration::from_secs(3);
     let waiting = plan_with(rolling(1, 0), &nodes, &pods, &[("a".to_owned(), pause)].into());
     assert_eq!((waiting.delete.len(), waiting.again_after), (0, Some(pause)));
@@ -106,13 +109,33 @@ fn a_rollout_keeps_to_its_bounds() {
     let none = BTreeMap::new();
     let cases = [
         (rolling(1, 0), vec![old("a", true), old("b", true), old("c", true)], 0, vec!["a-old"]),
-        (rolling(2, 0), vec![old("a", true), old("b", true), old("c", true)], 0, vec!["a-old", "b-old"]),
+        (
+            rolling(2, 0),
+            vec![old("a", true), old("b", true), old("c", true)],
+            0,
+            vec!["a-old", "b-old"],
+        ),
         (rolling(1, 0), vec![new("a", false), old("b", true), old("c", true)], 0, vec![]),
         (rolling(1, 0), vec![new("a", true), old("b", false), old("c", true)], 0, vec!["b-old"]),
-        (json!({"type": "OnDelete"}), vec![old("a", true), old("b", true), old("c", true)], 0, vec![]),
+        (
+            json!({"type": "OnDelete"}),
+            vec![old("a", true), old("b", true), old("c", true)],
+            0,
+            vec![],
+        ),
         (rolling(0, 1), vec![old("a", true), old("b", true), old("c", true)], 1, vec![]),
-        (rolling(0, 1), vec![old("a", true), new("a", false), old("b", true), old("c", true)], 0, vec![]),
-        (rolling(0, 1), vec![old("a", true), new("a", true), old("b", true), old("c", true)], 0, vec!["a-old"]),
+        (
+            rolling(0, 1),
+            vec![old("a", true), new("a", false), old("b", true), old("c", true)],
+            0,
+            vec![],
+        ),
+        (
+            rolling(0, 1),
+            vec![old("a", true), new("a", true), old("b", true), old("c", true)],
+            0,
+            vec!["a-old"],
+        ),
     ];
     for (strategy, pods, created, deleted) in cases {
         let plan = plan_with(strategy.clone(), &nodes, &pods, &none);

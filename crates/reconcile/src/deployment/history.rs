@@ -84,8 +84,7 @@ impl Work<'_> {
         let metadata = &self.deployment.metadata;
         let hash = template::hash(&self.spec.template, self.old.collision_count);
         let mut pod_template = self.spec.template.clone();
-        let labels =
-            pod_template.metadata.get_or_insert_default().labels.get_or_insert_default();
+        let labels = pod_template.metadata.get_or_insert_default().labels.get_or_insert_default();
         labels.insert(template::HASH_LABEL.to_owned(), hash.clone());
         let labels = labels.clone();
         let mut selector = self.spec.selector.clone();

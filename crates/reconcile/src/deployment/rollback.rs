@@ -51,7 +51,8 @@ impl Work<'_> {
         }
         let annotations = rolled.metadata.annotations.get_or_insert_default();
         annotations.retain(|key, _| is_own(key));
-        let others = draft.set.metadata.annotations.iter().flatten().filter(|(key, _)| !is_own(key));
+        let others =
+            draft.set.metadata.annotations.iter().flatten().filter(|(key, _)| !is_own(key));
         annotations.extend(others.map(|(key, value)| (key.clone(), value.clone())));
         Note {
             warning: false,

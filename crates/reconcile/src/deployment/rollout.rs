@@ -37,7 +37,8 @@ impl Work<'_> {
         let unhealthy = self.shrink(room, |draft| (draft.replicas() - draft.available()).max(0));
         // A ReplicaSet that was just shrunk still reports the pods it is about to lose: they are spoken
         // for. And what was not available is not taken away twice.
-        let kept: i32 = self.drafts.all().map(|draft| draft.available().min(draft.replicas())).sum();
+        let kept: i32 =
+            self.drafts.all().map(|draft| draft.available().min(draft.replicas())).sum();
         let spare = (kept - min_available).min(room - unhealthy);
         let healthy = if spare > 0 { self.shrink(spare, Draft::replicas) } else { 0 };
         unhealthy + healthy > 0

@@ -70,7 +70,8 @@ impl Work<'_> {
         let (wanted, most) = (self.replicas(), self.replicas() + self.max_surge());
         let active = self.drafts.all().filter(|draft| draft.is_active()).count();
         if active <= 1 {
-            if let Some(draft) = self.active_or_latest().filter(|draft| draft.replicas() != wanted) {
+            if let Some(draft) = self.active_or_latest().filter(|draft| draft.replicas() != wanted)
+            {
                 draft.scale(wanted, wanted, most);
             }
             return;
@@ -132,7 +133,14 @@ impl Work<'_> {
     }
 }
 
-fn proportion(draft: &Draft, wanted: i32, most: i32, old_total: i32, to_add: i32, added: i32) -> i32 {
+fn proportion(
+    draft: &Draft,
+    wanted: i32,
+    most: i32,
+    old_total: i32,
+    to_add: i32,
+    added: i32,
+) -> i32 {
     if draft.replicas() == 0 || to_add == added {
         return 0;
     }

@@ -212,7 +212,8 @@ impl Work<'_> {
     fn replica_failure(&self) -> Option<DeploymentCondition> {
         let failure = |draft: &Draft| -> Option<DeploymentCondition> {
             let conditions = draft.set.status.as_ref()?.conditions.as_ref()?;
-            let found = conditions.iter().find(|condition| condition.type_.as_deref() == Some(FAILURE));
+            let found =
+                conditions.iter().find(|condition| condition.type_.as_deref() == Some(FAILURE));
             found.map(translate)
         };
         let new = self.drafts.new.iter();
@@ -233,9 +234,8 @@ fn translate(condition: &ReplicaSetCondition) -> DeploymentCondition {
 
 fn has_progressed(old: &DeploymentStatus, new: &DeploymentStatus) -> bool {
     let count = |count: Option<i32>| count.unwrap_or(0);
-    let outdated = |status: &DeploymentStatus| {
-        count(status.replicas) - count(status.updated_replicas)
-    };
+    let outdated =
+        |status: &DeploymentStatus| count(status.replicas) - count(status.updated_replicas);
     count(new.updated_replicas) > count(old.updated_replicas)
         || outdated(new) < outdated(old)
         || count(new.ready_replicas) > count(old.ready_replicas)

@@ -150,11 +150,13 @@ fn an_old_template_comes_back_with_a_new_revision() {
 #[test]
 fn a_rollout_that_stands_still_is_called_so() {
     let mut stuck = deployment(3, json!({"progressDeadlineSeconds": 60}));
-    let waiting = |since: &str| json!({"observedGeneration": 2, "replicas": 3, "updatedReplicas": 3,
+    let waiting = |since: &str| {
+        json!({"observedGeneration": 2, "replicas": 3, "updatedReplicas": 3,
         "unavailableReplicas": 3, "terminatingReplicas": 0, "conditions": [
         {"type": "Progressing", "status": "True", "reason": "ReplicaSetUpdated",
             "lastUpdateTime": since, "lastTransitionTime": since},
-        {"type": "Available", "status": "False", "reason": "MinimumReplicasUnavailable"}]});
+        {"type": "Available", "status": "False", "reason": "MinimumReplicasUnavailable"}]})
+    };
     stuck.metadata.annotations =
         Some([(super::REVISION.to_owned(), "1".to_owned())].into_iter().collect());
     let sets = [set("new", 1, 3, 3, 0)];
@@ -173,12 +175,8 @@ fn old_replica_sets_go_when_history_is_full() {
             "updatedReplicas": 1, "availableReplicas": 1}))
         .unwrap(),
     );
-    let sets = [
-        set("a", 1, 0, 1, 0),
-        set("b", 2, 0, 1, 0),
-        set("c", 3, 0, 1, 0),
-        set("new", 4, 1, 1, 1),
-    ];
+    let sets =
+        [set("a", 1, 0, 1, 0), set("b", 2, 0, 1, 0), set("c", 3, 0, 1, 0), set("new", 4, 1, 1, 1)];
     assert_eq!(plan(&done, &sets, &[]).delete, ["web-a", "web-b"]);
 }
 

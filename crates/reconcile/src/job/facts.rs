@@ -73,7 +73,10 @@ pub(crate) fn valid_index(spec: &JobSpec, pod: &Pod) -> Option<i32> {
 /// Failures of a pod's index before it: counted and ignored ones.
 pub(crate) fn index_failures(pod: &Pod) -> (i32, i32) {
     let count = |key| {
-        annotation(pod, key).and_then(|text| text.parse().ok()).filter(|n: &i32| *n >= 0).unwrap_or(0)
+        annotation(pod, key)
+            .and_then(|text| text.parse().ok())
+            .filter(|n: &i32| *n >= 0)
+            .unwrap_or(0)
     };
     (count(FAILURES), count(IGNORED_FAILURES))
 }

@@ -15,11 +15,8 @@ impl Work<'_> {
             self.end = Some(met.clone());
         } else if let Some(target) = facts::condition(self.job, "FailureTarget") {
             let (reason, message) = (target.reason.clone(), target.message.clone());
-            let condition = self.condition(
-                "Failed",
-                &reason.unwrap_or_default(),
-                &message.unwrap_or_default(),
-            );
+            let condition =
+                self.condition("Failed", &reason.unwrap_or_default(), &message.unwrap_or_default());
             self.end = Some(condition);
         } else if let Some(message) = self.failed_by_policy() {
             self.end = Some(self.condition("FailureTarget", "PodFailurePolicy", &message));
@@ -68,9 +65,11 @@ impl Work<'_> {
         if spec.and_then(|spec| spec.restart_policy.as_deref()) != Some("OnFailure") {
             return false;
         }
-        let running = self.snapshot.pods.iter().filter(|pod| {
-            matches!(pods::phase(pod), "Running" | "Pending")
-        });
+        let running = self
+            .snapshot
+            .pods
+            .iter()
+            .filter(|pod| matches!(pods::phase(pod), "Running" | "Pending"));
         let statuses = running.filter_map(|pod| pod.status.as_ref()).flat_map(|status| {
             let regular = status.container_statuses.iter().flatten();
             regular.chain(status.init_container_statuses.iter().flatten())

@@ -36,8 +36,7 @@ impl Work<'_> {
         }
         if self.is_complete() {
             let message = "Reached expected number of succeeded pods";
-            self.end =
-                Some(self.condition("SuccessCriteriaMet", "CompletionsReached", message));
+            self.end = Some(self.condition("SuccessCriteriaMet", "CompletionsReached", message));
         } else if managed {
             self.note_suspension();
         }
@@ -72,8 +71,7 @@ impl Work<'_> {
             doomed.truncate(BURST);
             return self.delete(doomed);
         }
-        let waiting =
-            if facts::replaces_failed_only(self.spec) { self.terminating } else { 0 };
+        let waiting = if facts::replaces_failed_only(self.spec) { self.terminating } else { 0 };
         let missing = usize::try_from(wanted - waiting - self.active_count).unwrap_or(0);
         if missing == 0 {
             return;
@@ -129,7 +127,8 @@ impl Work<'_> {
             finalizers.push(TRACKING.to_owned());
         }
         let namespace = self.job.metadata.namespace.clone().unwrap_or_default();
-        let make = |pod_template: &PodTemplateSpec| template::pod(pod_template, &namespace, owner.clone());
+        let make =
+            |pod_template: &PodTemplateSpec| template::pod(pod_template, &namespace, owner.clone());
         let made: Vec<Pod> = if facts::is_indexed(self.spec) {
             let delayed = self.delayed();
             let indexes = self.indexes_to_start(number, &delayed);
@@ -205,7 +204,8 @@ impl Work<'_> {
         let annotations = pod.metadata.annotations.get_or_insert_default();
         annotations.insert(INDEX.to_owned(), index.to_string());
         if self.spec.backoff_limit_per_index.is_some() {
-            let (mut counted, mut ignored) = replaced.map_or((0, 0), |pod| facts::index_failures(pod));
+            let (mut counted, mut ignored) =
+                replaced.map_or((0, 0), |pod| facts::index_failures(pod));
             if let Some(replaced) = replaced {
                 match policy::judge(self.spec, replaced) {
                     Verdict::Ignore => ignored += 1,

@@ -128,7 +128,8 @@ mod tests {
             {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [42]}},
             {"action": "FailIndex", "onExitCodes": {"operator": "NotIn", "values": [1, 42]}},
         ]);
-        let message = "Container c for pod n/p failed with exit code 42 matching FailJob rule at index 1";
+        let message =
+            "Container c for pod n/p failed with exit code 42 matching FailJob rule at index 1";
         let cases = [
             (pod(42, "DisruptionTarget"), Verdict::Ignore),
             (pod(42, "Other"), Verdict::FailJob(message.to_owned())),

@@ -44,8 +44,12 @@ fn plain(name: &str, phase: &str) -> Arc<Pod> {
 }
 
 fn indexed(name: &str, phase: &str, index: i32) -> Arc<Pod> {
-    pod(name, phase, json!({"annotations": {
-        "batch.kubernetes.io/job-completion-index": index.to_string()}}))
+    pod(
+        name,
+        phase,
+        json!({"annotations": {
+        "batch.kubernetes.io/job-completion-index": index.to_string()}}),
+    )
 }
 
 fn plan_of(job: &Job, pods: &[Arc<Pod>]) -> Plan {
@@ -95,7 +99,10 @@ fn as_many_pods_as_are_missing_are_made() {
 fn pods_beyond_the_parallelism_and_those_of_a_suspended_job_go() {
     let running = [plain("a", "Running"), plain("b", "Pending"), plain("c", "Running")];
     let less = plan_of(&job(json!({"parallelism": 2, "completions": 9}), json!({})), &running);
-    assert_eq!(less.delete.iter().map(|p| p.metadata.name.clone().unwrap()).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(
+        less.delete.iter().map(|p| p.metadata.name.clone().unwrap()).collect::<Vec<_>>(),
+        ["b"]
+    );
     let suspended = plan_of(&job(json!({"suspend": true}), json!({})), &running);
     assert_eq!(suspended.delete.len(), 3);
     assert_eq!(suspended.notes[0].reason, "Suspended");
@@ -123,23 +130,45 @@ fn a_finished_pod_is_listed_then_freed_then_counted() {
 fn jobs_end_for_their_reason() {
     let start = "2026-01-01T09:59:00Z";
     let cases = [
-        (json!({}), json!({}), vec![plain("a", "Succeeded")],
-            vec!["SuccessCriteriaMet:CompletionsReached", "Complete:CompletionsReached"]),
-        (json!({"backoffLimit": 0}), json!({}), vec![plain("a", "Failed")],
-            vec!["FailureTarget:BackoffLimitExceeded", "Failed:BackoffLimitExceeded"]),
-        (json!({"activeDeadlineSeconds": 30}), json!({"startTime": start}), vec![],
-            vec!["FailureTarget:DeadlineExceeded", "Failed:DeadlineExceeded"]),
+        (
+            json!({}),
+            json!({}),
+            vec![plain("a", "Succeeded")],
+            vec!["SuccessCriteriaMet:CompletionsReached", "Complete:CompletionsReached"],
+        ),
+        (
+            json!({"backoffLimit": 0}),
+            json!({}),
+            vec![plain("a", "Failed")],
+            vec!["FailureTarget:BackoffLimitExceeded", "Failed:BackoffLimitExceeded"],
+        ),
+        (
+            json!({"activeDeadlineSeconds": 30}),
+            json!({"startTime": start}),
+            vec![],
+            vec!["FailureTarget:DeadlineExceeded", "Failed:DeadlineExceeded"],
+        ),
         (json!({"activeDeadlineSeconds": 90}), json!({"startTime": start}), vec![], vec![]),
-        (json!({"completionMode": "Indexed", "completions": 2, "maxFailedIndexes": 0,
-            "backoffLimitPerIndex": 0}), json!({}), vec![indexed("a", "Failed", 0)],
-            vec!["FailureTarget:MaxFailedIndexesExceeded", "Failed:MaxFailedIndexesExceeded"]),
-        (json!({"completionMode": "Indexed", "completions": 1, "backoffLimitPerIndex": 0}),
-            json!({}), vec![indexed("a", "Failed", 0)],
-            vec!["FailureTarget:FailedIndexes", "Failed:FailedIndexes"]),
-        (json!({"completionMode": "Indexed", "completions": 3, "parallelism": 3,
+        (
+            json!({"completionMode": "Indexed", "completions": 2, "maxFailedIndexes": 0,
+            "backoffLimitPerIndex": 0}),
+            json!({}),
+            vec![indexed("a", "Failed", 0)],
+            vec!["FailureTarget:MaxFailedIndexesExceeded", "Failed:MaxFailedIndexesExceeded"],
+        ),
+        (
+            json!({"completionMode": "Indexed", "completions": 1, "backoffLimitPerIndex": 0}),
+            json!({}),
+            vec![indexed("a", "Failed", 0)],
+            vec!["FailureTarget:FailedIndexes", "Failed:FailedIndexes"],
+        ),
+        (
+            json!({"completionMode": "Indexed", "completions": 3, "parallelism": 3,
             "successPolicy": {"rules": [{"succeededIndexes": "1"}]}}),
-            json!({}), vec![indexed("a", "Succeeded", 1)],
-            vec!["SuccessCriteriaMet:SuccessPolicy", "Complete:SuccessPolicy"]),
+            json!({}),
+            vec![indexed("a", "Succeeded", 1)],
+            vec!["SuccessCriteriaMet:SuccessPolicy", "Complete:SuccessPolicy"],
+        ),
     ];
     for (spec, status, pods, expected) in cases {
         assert_eq!(ended(plan_of(&job(spec.clone(), status), &pods)), expected, "{spec}");
@@ -174,7 +203,12 @@ fn indexes_get_their_names_and_are_not_doubled() {
     let names: Vec<_> = plan
         .create
         .iter()
-        .map(|pod| (pod.metadata.generate_name.clone().unwrap(), pod.spec.clone().unwrap().hostname.unwrap()))
+        .map(|pod| {
+            (
+                pod.metadata.generate_name.clone().unwrap(),
+                pod.spec.clone().unwrap().hostname.unwrap(),
+            )
+        })
         .collect();
     assert_eq!(
         names,
@@ -183,7 +217,8 @@ fn indexes_get_their_names_and_are_not_doubled() {
     let env = plan.create[0].spec.clone().unwrap().containers[0].env.clone().unwrap();
     assert_eq!(env[0].name, "JOB_COMPLETION_INDEX");
     assert_eq!(plan.tracking.unwrap().status.completed_indexes.as_deref(), Some("2"));
-    let doubled = [indexed("a", "Running", 0), indexed("b", "Pending", 0), indexed("c", "Running", 9)];
+    let doubled =
+        [indexed("a", "Running", 0), indexed("b", "Pending", 0), indexed("c", "Running", 9)];
     let fewer = plan_of(&job(spec, json!({})), &doubled);
     let mut gone: Vec<_> = fewer.delete.iter().map(|p| p.metadata.name.clone().unwrap()).collect();
     gone.sort();

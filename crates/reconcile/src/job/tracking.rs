@@ -79,10 +79,9 @@ impl Tracking {
 /// Turns listed UIDs into numbers where the finalizer is gone.
 fn clean(status: &mut JobStatus, tracked: &BTreeSet<String>) {
     let Some(listed) = status.uncounted_terminated_pods.as_mut() else { return };
-    for (uids, total) in [
-        (&mut listed.succeeded, &mut status.succeeded),
-        (&mut listed.failed, &mut status.failed),
-    ] {
+    for (uids, total) in
+        [(&mut listed.succeeded, &mut status.succeeded), (&mut listed.failed, &mut status.failed)]
+    {
         let Some(list) = uids.as_mut() else { continue };
         let before = list.len();
         list.retain(|uid| tracked.contains(uid));

@@ -115,17 +115,26 @@ fn a_rollout_goes_from_the_top_down_to_the_partition() {
         (0..3).map(|i| pod(i as i32, versions[i], states[i])).collect()
     };
     let ready = ["ready"; 3];
-    let rolling = |partition: i32| json!({"replicas": 3, "updateStrategy":
-        {"type": "RollingUpdate", "rollingUpdate": {"partition": partition}}});
+    let rolling = |partition: i32| {
+        json!({"replicas": 3, "updateStrategy":
+        {"type": "RollingUpdate", "rollingUpdate": {"partition": partition}}})
+    };
     let cases: Vec<(Value, Vec<Arc<Pod>>, Vec<&str>)> = vec![
         (rolling(0), pods(["old"; 3], ready), vec!["delete web-2"]),
         (rolling(0), pods(["old", "old", "new"], ready), vec!["delete web-1"]),
         (rolling(2), pods(["old", "old", "new"], ready), vec![]),
         (rolling(0), pods(["old", "old", "new"], ["ready", "ready", "pending"]), vec![]),
-        (json!({"replicas": 3, "updateStrategy": {"type": "OnDelete"}}), pods(["old"; 3], ready), vec![]),
-        (json!({"replicas": 3, "podManagementPolicy": "Parallel", "updateStrategy":
+        (
+            json!({"replicas": 3, "updateStrategy": {"type": "OnDelete"}}),
+            pods(["old"; 3], ready),
+            vec![],
+        ),
+        (
+            json!({"replicas": 3, "podManagementPolicy": "Parallel", "updateStrategy":
             {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 2}}}),
-            pods(["old"; 3], ready), vec!["delete web-2", "delete web-1"]),
+            pods(["old"; 3], ready),
+            vec!["delete web-2", "delete web-1"],
+        ),
     ];
     for (spec, pods, expected) in cases {
         assert_eq!(steps(&set(spec.clone()), &pods), expected, "{spec}");
@@ -150,9 +159,11 @@ fn a_pod_has_its_name_its_host_and_its_claims() {
 
 #[test]
 fn claims_go_with_whom_the_policy_names() {
-    let with = |scaled: &str, deleted: &str, replicas: i32| set(json!({"replicas": replicas,
+    let with = |scaled: &str, deleted: &str, replicas: i32| {
+        set(json!({"replicas": replicas,
         "volumeClaimTemplates": [{"metadata": {"name": "data"}}],
-        "persistentVolumeClaimRetentionPolicy": {"whenScaled": scaled, "whenDeleted": deleted}}));
+        "persistentVolumeClaimRetentionPolicy": {"whenScaled": scaled, "whenDeleted": deleted}}))
+    };
     let claim: PersistentVolumeClaim =
         serde_json::from_value(json!({"metadata": {"name": "data-web-0"}})).unwrap();
     let claims = BTreeMap::from([("data-web-0".to_owned(), Arc::new(claim))]);

@@ -8,7 +8,8 @@ use super::volumes::descending_path;
 const ID_RANGE: &str = "must be between 0 and 2147483647, inclusive";
 const SYSCTL_MAX: usize = 253;
 const PROFILE_PATH_MAX: usize = 4095;
-const SYSCTL_PATTERN: &str = "^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
+const SYSCTL_PATTERN: &str =
+    "^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
 
 fn id(at: &At<'_>, faults: &mut Faults) {
     if at.int().is_some_and(|id| !(0..=i64::from(i32::MAX)).contains(&id)) {
