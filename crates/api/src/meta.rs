@@ -70,6 +70,20 @@ pub fn remove(object: &mut Value, field: &str) {
     }
 }
 
+/// Gives `new` the metadata fields of `old`: what a subresource leaves alone.
+pub fn keep(new: &mut Value, old: &Value, fields: &[&str]) {
+    for field in fields {
+        match get(old, field) {
+            Some(value) => set(new, field, value.clone()),
+            None => remove(new, field),
+        }
+    }
+}
+
+/// What the status subresource leaves alone on the kinds that guard their metadata.
+pub const NOT_OF_STATUS: &[&str] =
+    &["annotations", "deletionTimestamp", "finalizers", "generation", "labels", "ownerReferences"];
+
 /// The field `key` of an object tree, made (as null) when missing.
 pub fn child_mut<'a>(object: &'a mut Value, key: &str) -> &'a mut Value {
     object_mut(object).entry(key).or_insert(Value::Null)

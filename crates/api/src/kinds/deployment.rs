@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::field::Error;
 use crate::kinds::check::{At, Faults};
 use crate::kinds::{cells, pod_spec, row, tree, workload};
+use crate::meta;
 use crate::resource::{Cell, Column, Names, Resource, Strategy, Subresource};
 
 struct Deployment;
@@ -61,6 +62,10 @@ impl Strategy for Deployment {
             tree::fill(rolling, "maxSurge", "25%");
         }
         pod_spec::defaults::template(tree::make(spec, "template"));
+    }
+
+    fn prepare_for_status_update(&self, new: &mut Value, old: &Value) {
+        meta::keep(new, old, &["labels"]);
     }
 
     fn validate(&self, object: &Value) -> Vec<Error> {
@@ -150,6 +155,18 @@ mod tests {
                 "spec": {"containers": [{"name": "c", "image": "i:1"}]}}}});
         Deployment.default(&mut object);
         object
+    }
+
+    #[test]
+    fn the_status_does_not_change_labels() {
+        let mut old = sample();
+        meta::set(&mut old, "labels", json!({"a": "1"}));
+        let mut new = old.clone();
+        meta::set(&mut new, "labels", json!({"a": "2"}));
+        meta::set(&mut new, "annotations", json!({"b": "1"}));
+        Deployment.prepare_for_status_update(&mut new, &old);
+        assert_eq!(meta::label(&new, "a"), Some("1"));
+        assert_eq!(meta::annotation(&new, "b"), Some("1"));
     }
 
     #[test]

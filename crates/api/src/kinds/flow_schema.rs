@@ -171,6 +171,10 @@ impl Strategy for FlowSchema {
         tree::fill_zero(tree::make(object, "spec"), "matchingPrecedence", PRECEDENCE);
     }
 
+    fn prepare_for_status_update(&self, new: &mut Value, old: &Value) {
+        meta::keep(new, old, meta::NOT_OF_STATUS);
+    }
+
     fn validate(&self, object: &Value) -> Vec<Error> {
         let spec = At::root(object).get("spec");
         let precedence = spec.get("matchingPrecedence");

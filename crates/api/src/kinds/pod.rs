@@ -103,11 +103,7 @@ impl Strategy for Pod {
         {
             tree::set(tree::make(new, "status"), "qosClass", class.clone());
         }
-        let owners = meta::get(old, "ownerReferences").cloned();
-        match owners {
-            Some(owners) => meta::set(new, "ownerReferences", owners),
-            None => meta::remove(new, "ownerReferences"),
-        }
+        meta::keep(new, old, &["ownerReferences"]);
     }
 
     fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<Error> {

@@ -151,6 +151,10 @@ impl Strategy for PriorityLevelConfiguration {
         }
     }
 
+    fn prepare_for_status_update(&self, new: &mut Value, old: &Value) {
+        meta::keep(new, old, meta::NOT_OF_STATUS);
+    }
+
     fn validate(&self, object: &Value) -> Vec<Error> {
         let spec = At::root(object).get("spec");
         let (kind, free, bounded) = (spec.get("type"), spec.get("exempt"), spec.get("limited"));

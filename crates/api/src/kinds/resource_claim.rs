@@ -143,7 +143,8 @@ impl Strategy for ResourceClaim {
         faults.0
     }
 
-    fn prepare_for_status_update(&self, new: &mut Value, _old: &Value) {
+    fn prepare_for_status_update(&self, new: &mut Value, old: &Value) {
+        meta::keep(new, old, meta::NOT_OF_STATUS);
         // What is said about devices goes with their allocation.
         if tree::at(new, "/status/allocation").is_none()
             && let Some(status) = tree::child(new, "status")

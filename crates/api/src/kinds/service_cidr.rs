@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::field::Error;
 use crate::kinds::check::{At, Faults};
 use crate::kinds::{cells, network, row, tree};
+use crate::meta;
 use crate::resource::{Cell, Column, Resource, Scope, Strategy, Subresource};
 
 struct ServiceCidr;
@@ -45,6 +46,10 @@ fn range(at: &At<'_>, faults: &mut Faults) {
 }
 
 impl Strategy for ServiceCidr {
+    fn prepare_for_status_update(&self, new: &mut Value, old: &Value) {
+        meta::keep(new, old, meta::NOT_OF_STATUS);
+    }
+
     fn validate(&self, object: &Value) -> Vec<Error> {
         let spec = At::root(object).get("spec");
         let ranges = spec.get("cidrs");

@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::field::Error;
 use crate::kinds::check::{At, Faults};
 use crate::kinds::{cells, row, tree};
+use crate::meta;
 use crate::name;
 use crate::resource::{Cell, Column, Resource, Scope, Strategy, Subresource};
 
@@ -49,6 +50,10 @@ fn validate_status(at: &At<'_>, faults: &mut Faults) {
 }
 
 impl Strategy for VolumeAttachment {
+    fn prepare_for_status_update(&self, new: &mut Value, old: &Value) {
+        meta::keep(new, old, meta::NOT_OF_STATUS);
+    }
+
     fn validate(&self, object: &Value) -> Vec<Error> {
         let at = At::root(object);
         let (spec, source) = (at.get("spec"), at.get2("spec", "source"));
