@@ -162,6 +162,22 @@ impl Form {
         };
         Ok(answer(code, self.accept.media.content_type(), full(bytes)))
     }
+
+    /// For kinds that are never stored, reviews, say: they have no other form than their own.
+    ///
+    /// # Errors
+    /// 406.
+    pub fn refuse_transform(&self) -> Result<(), Status> {
+        if self.accept.transform.is_some() { Err(unacceptable()) } else { Ok(()) }
+    }
+
+    /// A tree that was never stored as an answer.
+    ///
+    /// # Errors
+    /// The kind has no such encoding.
+    pub fn unstored(&self, code: u16, value: &Value) -> Result<Answer, Status> {
+        Ok(answer(code, self.accept.media.content_type(), full(self.encode(value)?)))
+    }
 }
 
 fn partial(value: &Value) -> Value {
@@ -288,9 +304,11 @@ impl Iterator for ListChunks {
 /// # Errors
 /// 406.
 pub fn negotiate(accept: Option<&str>) -> Result<Accept, Status> {
-    Accept::negotiate(accept, Transform::is_offered).ok_or_else(|| {
-        Status::not_acceptable(
-            "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf",
-        )
-    })
+    Accept::negotiate(accept, Transform::is_offered).ok_or_else(unacceptable)
+}
+
+fn unacceptable() -> Status {
+    Status::not_acceptable(
+        "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf",
+    )
 }

@@ -27,9 +27,11 @@ pub(crate) async fn answer(
     body: &Body,
 ) -> Result<Answer, Status> {
     let resource = &call.resource;
+    let form = server.form(call)?;
     if call.info.verb != "create" {
         return component_status(call);
     }
+    form.refuse_transform()?;
     let options = call.write_options()?;
     let schema = server.registry.table().schema(resource);
     let mut review = body::decode(call, body, &schema, &options.field_validation)?;
@@ -62,7 +64,7 @@ pub(crate) async fn answer(
         }
         _ => return Err(Status::no_such_path()),
     }
-    Ok(json_answer(201, &review))
+    form.unstored(201, &review)
 }
 
 /// Deprecated and always healthy: what it once asked is now asked of `/readyz`.
