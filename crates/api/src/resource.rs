@@ -104,7 +104,7 @@ impl Subresource {
 }
 
 /// Where a column's cell comes from.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub enum Cell {
     /// Computed; times are shown relative to the given one.
     Compute(fn(&Value, Timestamp) -> Value),
@@ -115,7 +115,7 @@ pub enum Cell {
 }
 
 /// A column of the `Table` form.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Column {
     /// Heading.
     pub name: Text,
@@ -211,6 +211,13 @@ pub trait Strategy: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Under which name a stored object has the field that selectors of this version call `path`: `None` when this
+    /// version cannot select by it.
+    fn stored_field(&self, path: &str) -> Option<&'static str> {
+        let fields = self.selectable_fields(&Value::Null);
+        fields.into_iter().map(|(name, _)| name).find(|name| *name == path)
+    }
+
     /// Turns an object of the row's version into storage form (`apiVersion` is set by the server).
     fn to_storage(&self, _object: &mut Value) {}
 
@@ -242,6 +249,15 @@ impl std::ops::Deref for StrategyRef {
             Self::Static(strategy) => *strategy,
             Self::Shared(strategy) => &**strategy,
         }
+    }
+}
+
+impl std::fmt::Debug for StrategyRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Static(_) => "Static",
+            Self::Shared(_) => "Shared",
+        })
     }
 }
 

@@ -317,6 +317,27 @@ impl Strategy for Grouped {
     fn selectable_fields(&self, object: &Value) -> SelectableFields {
         Core.selectable_fields(&core_form(object))
     }
+
+    fn stored_field(&self, path: &str) -> Option<&'static str> {
+        let fields = Core.selectable_fields(&Value::Null).into_iter();
+        fields.map(|(name, _)| name).find(|name| grouped_name(name) == Some(path))
+    }
+}
+
+/// What a selectable field of the core kind is called in this version, if it can be selected here.
+fn grouped_name(name: &'static str) -> Option<&'static str> {
+    Some(match name {
+        "involvedObject.kind" => "regarding.kind",
+        "involvedObject.namespace" => "regarding.namespace",
+        "involvedObject.name" => "regarding.name",
+        "involvedObject.uid" => "regarding.uid",
+        "involvedObject.apiVersion" => "regarding.apiVersion",
+        "involvedObject.resourceVersion" => "regarding.resourceVersion",
+        "involvedObject.fieldPath" => "regarding.fieldPath",
+        "reportingComponent" => "reportingController",
+        "reason" | "type" => name,
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -332,6 +353,22 @@ mod tests {
             "regarding": {"kind": "Pod", "name": "p", "namespace": "n"}, "note": " hi ",
             "eventTime": "2026-01-01T00:00:00.000000Z", "action": "Binding",
             "reportingController": "example.com/c", "reportingInstance": "c-1"})
+    }
+
+    #[test]
+    fn fields_are_selected_by_the_names_of_the_version() {
+        let cases = [
+            ("reportingController", Some("reportingComponent")),
+            ("regarding.kind", Some("involvedObject.kind")),
+            ("reason", Some("reason")),
+            ("involvedObject.kind", None),
+            ("source", None),
+        ];
+        for (path, stored) in cases {
+            assert_eq!(Grouped.stored_field(path), stored, "{path}");
+        }
+        assert_eq!(Core.stored_field("source"), Some("source"));
+        assert_eq!(Core.stored_field("regarding.kind"), None);
     }
 
     #[test]
