@@ -5,7 +5,7 @@
 //! many watch it, and a watcher that falls behind the ring's end is cut off. [`Caches`] applies the
 //! store's batches in order and says up to which revision that has happened.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, OnceLock};
 
 use api::object::{Encoded, Object, SelectableFields};
@@ -100,6 +100,8 @@ struct State {
     first: u64,
     /// All events after this revision are in the ring.
     complete_after: u64,
+    /// Keys of objects whose stored bytes differ from what is shown, since [`Cache::reindex`].
+    renewed: HashSet<Box<str>>,
 }
 
 /// The objects of one place in the store.
@@ -243,7 +245,8 @@ impl Cache {
     /// What `renew` adds is shown from now on and stored with the object's next change.
     pub fn reindex(&self, renew: impl Fn(&mut Value) -> SelectableFields) {
         let mut state = self.state.write();
-        for object in state.objects.values_mut() {
+        let State { objects, renewed: renewed_keys, .. } = &mut *state;
+        for (key, object) in objects.iter_mut() {
             let before = object.to_value();
             let mut value = before.clone();
             let fields = renew(&mut value);
@@ -252,16 +255,26 @@ impl Cache {
                 same.fields = fields;
                 same
             } else {
+                renewed_keys.insert(key.clone());
                 Object::new(&value, api::object::encode(&value), fields, object.revision)
             };
             *object = Arc::new(renewed);
         }
     }
 
+    /// Whether an object is shown otherwise than it is stored, so that even a write that changes nothing
+    /// changes what is stored.
+    pub fn is_renewed(&self, object: &Object) -> bool {
+        let state = self.state.read();
+        !state.renewed.is_empty()
+            && state.renewed.contains(&object_key(&object.namespace, &object.name))
+    }
+
     fn put(&self, object: Object) {
         let object = Arc::new(object);
         let mut state = self.state.write();
         let key = object_key(&object.namespace, &object.name);
+        state.renewed.remove(&key);
         let previous = state.objects.insert(key, Arc::clone(&object));
         let kind = if previous.is_some() { EventKind::Modified } else { EventKind::Added };
         state.push(CacheEvent { kind, object, previous, frames: Default::default() });
@@ -269,7 +282,9 @@ impl Cache {
 
     fn delete(&self, namespace: &str, name: &str, revision: u64) {
         let mut state = self.state.write();
-        if let Some(previous) = state.objects.remove(&object_key(namespace, name)) {
+        let key = object_key(namespace, name);
+        state.renewed.remove(&key);
+        if let Some(previous) = state.objects.remove(&key) {
             let object = Arc::new(previous.at_revision(revision));
             let (kind, previous) = (EventKind::Deleted, Some(previous));
             state.push(CacheEvent { kind, object, previous, frames: Default::default() });

@@ -3,8 +3,11 @@
 //! One loop follows the definitions, level-triggered: it accepts names, serves what is established,
 //! keeps the conditions, and on deletion empties the resource before it lets the definition go.
 
+mod conversion;
 mod defaulting;
+mod definition;
 mod rows;
+mod status;
 mod strategy;
 mod validation;
 
@@ -13,7 +16,7 @@ use std::sync::Arc;
 use api::meta;
 use api::object::Object;
 use api::status::Status;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::call::WriteOptions;
 use crate::delete::DeleteOptions;
@@ -22,6 +25,8 @@ use crate::metadata::seconds;
 use crate::server::Server;
 use crate::write::Part;
 
+pub(crate) use conversion::Conversion;
+pub(crate) use definition::faults as definition_faults;
 pub(crate) use rows::ScalePaths;
 
 const GROUP: &str = "apiextensions.k8s.io";
@@ -66,7 +71,7 @@ impl Server {
             }
         }
         for definition in &definitions {
-            if let Err(status) = self.reconcile_definition(definition, &definitions).await {
+            if let Err(status) = self.reconcile_definition(definition).await {
                 tracing::debug!(name = &*definition.name, %status, "a definition is not settled");
                 healthy = false;
             }
@@ -74,48 +79,72 @@ impl Server {
         healthy
     }
 
-    async fn reconcile_definition(
-        self: &Arc<Self>,
-        object: &Arc<Object>,
-        all: &[Arc<Object>],
-    ) -> Result<(), Status> {
+    async fn reconcile_definition(self: &Arc<Self>, object: &Arc<Object>) -> Result<(), Status> {
         let definition = object.to_value();
         if meta::is_deleting(&definition) {
             return self.clean_up(object, &definition).await;
         }
-        let conflict = name_conflict(&definition, all);
-        let established = conflict.is_none() || is_true(&definition, "Established");
+        let used = self.used_names(&definition);
+        let mut settled = definition.clone();
+        settled["status"] = status::wanted(&definition, &used, &seconds(self.clock.now()));
+        if status::is_true(&settled, "Established") {
+            self.serve_definition(object, &settled)?;
+        }
+        self.report(&definition, &used).await
+    }
+
+    /// The names that the other definitions of a group have; none where they do not matter.
+    fn used_names(&self, definition: &Value) -> status::Used {
+        let mut used = status::Used::default();
+        if status::has_its_names(definition) {
+            return used;
+        }
+        // Read anew: the definition before this one may just have been given its names.
+        for other in self.caches.place(GROUP, PLURAL).list("", |_| true) {
+            let other = other.to_value();
+            let same_group = text(&other, "/spec/group") == text(definition, "/spec/group");
+            if same_group && meta::name(&other) != meta::name(definition) {
+                used.add(&other);
+            }
+        }
+        used
+    }
+
+    /// Puts a definition's rows, as it is now, into the table.
+    fn serve_definition(&self, object: &Object, definition: &Value) -> Result<(), Status> {
         // The UID tells a definition that was deleted and made again from its namesake.
-        let version = format!("{}/{}", object.uid, meta::generation(&definition));
-        if established && self.registry.custom_version(&object.name).as_ref() != Some(&version) {
-            let rows = rows::of(&definition).map_err(Status::internal)?;
+        let names = definition.pointer("/status/acceptedNames").map(Value::to_string);
+        let (generation, dying) = (meta::generation(definition), meta::is_deleting(definition));
+        let version = format!("{}/{generation}/{dying}/{}", object.uid, names.unwrap_or_default());
+        if self.registry.custom_version(&object.name).as_ref() != Some(&version) {
+            let rows = rows::of(definition).map_err(Status::internal)?;
             self.registry.set_custom(&object.name, &version, rows);
-            let group = text(&definition, "/spec/group");
-            let plural = text(&definition, "/spec/names/plural");
+            let group = text(definition, "/spec/group");
+            let plural = text(definition, "/spec/names/plural");
             if let Some(row) = self.registry.table().at_place(group, plural) {
+                let table = self.registry.table();
                 self.caches.place(group, plural).reindex(|tree| {
-                    row.strategy.default(tree);
+                    table.settle_stored(row, tree);
                     row.strategy.selectable_fields(tree)
                 });
             }
         }
-        self.report(&definition, conflict).await
+        Ok(())
     }
 
     /// Keeps names, conditions and stored versions in the status.
-    async fn report(&self, definition: &Value, conflict: Option<String>) -> Result<(), Status> {
+    async fn report(&self, definition: &Value, used: &status::Used) -> Result<(), Status> {
         let now = seconds(self.clock.now());
-        let status = wanted_status(definition, conflict.as_deref(), &now);
+        let status = status::wanted(definition, used, &now);
         if definition.get("status") == Some(&status) {
             return Ok(());
         }
         let call = self.own_call(GROUP, "v1", PLURAL, "", meta::name(definition))?;
         let options =
             WriteOptions { manager: "kube-apiserver".to_owned(), ..WriteOptions::default() };
-        let conflict = conflict.as_deref();
         let change = |old: &Value| {
             let mut new = old.clone();
-            new["status"] = wanted_status(old, conflict, &now);
+            new["status"] = status::wanted(old, used, &now);
             if !meta::finalizers(old).contains(&CLEANUP) && !meta::is_deleting(old) {
                 let mut finalizers: Vec<String> =
                     meta::finalizers(old).into_iter().map(str::to_owned).collect();
@@ -138,6 +167,13 @@ impl Server {
         }
         let (group, plural) =
             (text(definition, "/spec/group"), text(definition, "/spec/names/plural"));
+        let established = status::is_true(definition, "Established");
+        if established {
+            self.serve_definition(object, definition)?;
+        }
+        if !status::is_true(definition, "Terminating") {
+            self.set_condition(definition, &status::Condition::removing(), false).await?;
+        }
         let cache = self.caches.place(group, plural);
         let row = self.registry.table().at_place(group, plural).cloned();
         if let Some(row) = row {
@@ -159,17 +195,31 @@ impl Server {
             return Err(Status::internal("custom objects are still being deleted"));
         }
         self.registry.set_custom(&object.name, "", Vec::new());
-        let call = self.own_call(GROUP, "v1", PLURAL, "", &object.name)?;
+        self.set_condition(definition, &status::Condition::removed(established), true).await
+    }
+
+    /// Sets a condition of a dying definition and, when all is done, lets it go.
+    async fn set_condition(
+        &self,
+        definition: &Value,
+        condition: &status::Condition,
+        done: bool,
+    ) -> Result<(), Status> {
+        let call = self.own_call(GROUP, "v1", PLURAL, "", meta::name(definition))?;
         let options =
             WriteOptions { manager: "kube-apiserver".to_owned(), ..WriteOptions::default() };
+        let now = seconds(self.clock.now());
         let change = |old: &Value| {
             let mut new = old.clone();
-            let kept: Vec<String> = meta::finalizers(old)
-                .into_iter()
-                .filter(|finalizer| *finalizer != CLEANUP)
-                .map(str::to_owned)
-                .collect();
-            meta::set(&mut new, "finalizers", kept);
+            let conditions = old.pointer("/status/conditions").and_then(Value::as_array);
+            let mut conditions = conditions.cloned().unwrap_or_default();
+            condition.set(&mut conditions, &now);
+            new["status"]["conditions"] = conditions.into();
+            if done {
+                let kept = meta::finalizers(old).into_iter().filter(|name| *name != CLEANUP);
+                let kept: Vec<String> = kept.map(str::to_owned).collect();
+                meta::set(&mut new, "finalizers", kept);
+            }
             Ok(new)
         };
         match self.update(&call, Part::Internal, &options, change).await {
@@ -177,95 +227,4 @@ impl Server {
             _ => Ok(()),
         }
     }
-}
-
-fn condition<'a>(definition: &'a Value, kind: &str) -> Option<&'a Value> {
-    let conditions = definition.pointer("/status/conditions").and_then(Value::as_array)?;
-    conditions.iter().find(|condition| text(condition, "/type") == kind)
-}
-
-fn is_true(definition: &Value, kind: &str) -> bool {
-    condition(definition, kind).is_some_and(|condition| text(condition, "/status") == "True")
-}
-
-/// Every name that a definition claims in its group.
-fn claimed(definition: &Value) -> Vec<String> {
-    let names = definition.pointer("/spec/names");
-    let one = |key: &str| names.and_then(|names| names.get(key)).and_then(Value::as_str);
-    let mut claimed: Vec<String> =
-        ["plural", "singular"].into_iter().filter_map(one).map(str::to_owned).collect();
-    let short = names.and_then(|names| names.get("shortNames")).and_then(Value::as_array);
-    claimed.extend(short.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
-    claimed.retain(|name| !name.is_empty());
-    claimed
-}
-
-/// Why a definition's names cannot be had: another, accepted before, has one of them.
-fn name_conflict(definition: &Value, all: &[Arc<Object>]) -> Option<String> {
-    if is_true(definition, "NamesAccepted") {
-        return None;
-    }
-    let (group, wanted) = (text(definition, "/spec/group"), claimed(definition));
-    let kind = text(definition, "/spec/names/kind");
-    for other in all.iter().filter(|other| *other.name != *meta::name(definition)) {
-        let other = other.to_value();
-        if text(&other, "/spec/group") != group || !is_true(&other, "NamesAccepted") {
-            continue;
-        }
-        if let Some(name) = claimed(&other).into_iter().find(|name| wanted.contains(name)) {
-            return Some(format!("{name:?} is already in use"));
-        }
-        if text(&other, "/spec/names/kind") == kind {
-            return Some(format!("{kind:?} is already in use"));
-        }
-    }
-    None
-}
-
-fn wanted_status(definition: &Value, conflict: Option<&str>, now: &str) -> Value {
-    let accepted = match conflict {
-        None => ("True", "NoConflicts", "no conflicts found".to_owned()),
-        Some(why) => ("False", "ShortNamesConflict", why.to_owned()),
-    };
-    let established = if conflict.is_none() {
-        ("True", "InitialNamesAccepted", "the initial names have been accepted".to_owned())
-    } else {
-        ("False", "NotAccepted", "not all names are accepted".to_owned())
-    };
-    let mut conditions: Vec<Value> = definition
-        .pointer("/status/conditions")
-        .and_then(Value::as_array)
-        .cloned()
-        .unwrap_or_default();
-    for (kind, (status, reason, message)) in
-        [("NamesAccepted", accepted), ("Established", established)]
-    {
-        let old = conditions.iter_mut().find(|condition| text(condition, "/type") == kind);
-        let fresh = json!({"type": kind, "status": status, "reason": reason, "message": message,
-            "lastTransitionTime": now});
-        match old {
-            Some(old) if text(old, "/status") == status => {}
-            Some(old) => *old = fresh,
-            None => conditions.push(fresh),
-        }
-    }
-    let versions = definition.pointer("/spec/versions").and_then(Value::as_array);
-    let storage = versions.into_iter().flatten().find(|v| v["storage"] == json!(true));
-    let storage = storage.map(|version| text(version, "/name").to_owned()).unwrap_or_default();
-    let mut stored: Vec<String> = definition
-        .pointer("/status/storedVersions")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .map(str::to_owned)
-        .collect();
-    if !stored.contains(&storage) {
-        stored.push(storage);
-    }
-    json!({
-        "acceptedNames": definition.pointer("/spec/names").cloned().unwrap_or_default(),
-        "conditions": conditions,
-        "storedVersions": stored,
-    })
 }

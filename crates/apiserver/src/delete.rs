@@ -119,7 +119,7 @@ impl Server {
     ) -> Result<Option<Deleted>, Status> {
         let resource = &*call.resource;
         check_preconditions(resource, present, options)?;
-        let old = self.in_version(resource, present);
+        let old = self.value_of(resource, present).await?;
         let write = WriteOptions { dry_run: options.dry_run, ..WriteOptions::default() };
         let admission_options = options.to_json();
         let now = self.clock.now();
@@ -160,9 +160,8 @@ impl Server {
         self.fresh().await?;
         let (labels, fields) = crate::read::selectors(call)?;
         let namespace = call.info.namespace.as_str();
-        let objects = self
-            .cache_of(&call.resource)
-            .list(namespace, |object| admits(namespace, &labels, &fields, object));
+        let admitted = |object: &Object| admits(namespace, &labels, &fields, object);
+        let objects = self.select(&call.resource, admitted, namespace).await?;
         let mut deleted = Vec::with_capacity(objects.len());
         for object in objects {
             let one = Call {

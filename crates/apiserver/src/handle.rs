@@ -136,7 +136,7 @@ impl Server {
                 let schema = self.registry.table().schema(&call.resource);
                 let object = body::decode(call, &body, &schema, &options.field_validation)?;
                 let written = self.create(call, object, &options).await?;
-                self.show(call, &written)
+                self.show(call, &written).await
             }
             "update" => self.put(call, request, Part::Main).await,
             "patch" => patching::patch(self, call, request, Part::Main).await,
@@ -148,6 +148,7 @@ impl Server {
                     &body::decode_options(&body, "v1", "DeleteOptions")?,
                 )?;
                 let objects = self.delete_collection(call, &options).await?;
+                let objects = self.converted(&call.resource, objects).await?;
                 let list_meta = crate::respond::ListMeta {
                     revision: self.caches.revision(),
                     ..crate::respond::ListMeta::default()
@@ -177,11 +178,11 @@ impl Server {
             let namespace = if call.resource.is_namespaced() { &*call.info.namespace } else { "" };
             if self.cache_of(&call.resource).get(namespace, &call.info.name).is_none() {
                 let written = self.create(call, object, &options).await?;
-                return self.show(call, &written);
+                return self.show(call, &written).await;
             }
         }
         let written = self.update(call, part, &options, |_| Ok(object.clone())).await?;
-        self.show(call, &written)
+        self.show(call, &written).await
     }
 
     async fn answer_delete(
@@ -194,7 +195,9 @@ impl Server {
             DeleteOptions::read(call, &body::decode_options(&body, "v1", "DeleteOptions")?)?;
         let form = self.form(call)?;
         match self.delete(call, &options).await? {
-            Deleted::Marked(object) => form.object(self, 200, &object),
+            Deleted::Marked(object) => {
+                form.object(self, 200, &*self.converted_one(&call.resource, object).await?)
+            }
             Deleted::Gone(object) => {
                 let resource = &call.resource;
                 let status =
@@ -224,8 +227,9 @@ impl Server {
     ///
     /// # Errors
     /// The encoding cannot be had.
-    pub fn show(&self, call: &Call, written: &Written) -> Result<Answer, Status> {
-        self.form(call)?.object(self, if written.created { 201 } else { 200 }, &written.object)
+    pub async fn show(&self, call: &Call, written: &Written) -> Result<Answer, Status> {
+        let object = self.converted_one(&call.resource, Arc::clone(&written.object)).await?;
+        self.form(call)?.object(self, if written.created { 201 } else { 200 }, &object)
     }
 }
 

@@ -32,3 +32,7 @@ pub const GENERATE_NAME_BASE_MAX: usize = 58;
 pub const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
 /// How long a request may wait for the cache to show a revision.
 pub const FRESH_READ_MAX: Duration = Duration::from_secs(10);
+/// Objects that one review asks a conversion webhook about.
+pub const CONVERSION_BATCH_MAX: usize = 200;
+/// Converted objects kept per custom resource, in all versions together.
+pub const CONVERTED_KEPT_MAX: usize = 4096;

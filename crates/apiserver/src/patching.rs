@@ -92,7 +92,7 @@ pub(crate) async fn patch(
 ) -> Result<Answer, Status> {
     let body = read_body(call, request).await?;
     let written = write(server, call, &body, part).await?;
-    server.show(call, &written)
+    server.show(call, &written).await
 }
 
 async fn write(
@@ -167,7 +167,7 @@ async fn update_with_owners(
 ) -> Result<Written, Status> {
     for _ in 0..WRITE_TRIES_MAX {
         let present = server.present(call).await?;
-        let old = server.in_version(&call.resource, &present);
+        let old = server.value_of(&call.resource, &present).await?;
         let mut new = change(&old)?;
         if !only_owners_differ(&new, &old) {
             let first = Mutex::new(Some((present.revision, new)));

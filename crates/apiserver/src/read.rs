@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use api::object::Object;
-use api::resource::Resource;
+use api::resource::{Resource, StrategyRef};
 use api::selector::{self, FieldSelector, LabelSelector};
 use api::status::{Cause, Status};
 use base64::Engine as _;
@@ -206,7 +206,28 @@ impl Server {
         self.settle(Freshness::read(call)?).await?;
         let namespace = if call.resource.is_namespaced() { &*call.info.namespace } else { "" };
         let found = self.cache_of(&call.resource).get(namespace, &call.info.name);
-        found.ok_or_else(|| call.not_found())
+        let found = found.ok_or_else(|| call.not_found())?;
+        self.converted_one(&call.resource, found).await
+    }
+
+    /// The objects in memory that a collection call selects.
+    ///
+    /// # Errors
+    /// 500: a webhook that converts them failed.
+    pub(crate) async fn select(
+        &self,
+        resource: &Resource,
+        admits: impl Fn(&Object) -> bool,
+        namespace: &str,
+    ) -> Result<Vec<Arc<Object>>, Status> {
+        let cache = self.cache_of(resource);
+        if self.conversion_of(resource).is_none() {
+            return Ok(cache.list(namespace, admits));
+        }
+        // What is selected by is that of the version asked for.
+        let mut objects = self.converted(resource, cache.list(namespace, |_| true)).await?;
+        objects.retain(|object| admits(object));
+        Ok(objects)
     }
 
     /// A list, whole or a page of it.
@@ -232,7 +253,7 @@ impl Server {
                 }
                 freshness => {
                     self.settle(freshness).await?;
-                    self.page_from_memory(&page)
+                    self.page_from_memory(&page).await?
                 }
             },
             token => {
@@ -243,10 +264,14 @@ impl Server {
         list(self, form, objects, &list_meta)
     }
 
-    fn page_from_memory(&self, page: &Page<'_>) -> (Vec<Arc<Object>>, ListMeta) {
+    async fn page_from_memory(
+        &self,
+        page: &Page<'_>,
+    ) -> Result<(Vec<Arc<Object>>, ListMeta), Status> {
         // The revision is read first: the list may be newer than it says, never older.
         let revision = self.caches.revision();
-        let mut objects = self.cache_of(page.resource).list(page.namespace, |o| page.admits(o));
+        let mut objects =
+            self.select(page.resource, |object| page.admits(object), page.namespace).await?;
         let newest = objects.iter().map(|object| object.revision).max().unwrap_or(0);
         let mut list_meta = ListMeta { revision: revision.max(newest), ..ListMeta::default() };
         if page.limit > 0 && objects.len() > page.limit {
@@ -255,7 +280,27 @@ impl Server {
             let start = objects.last().map(|last| page.start_behind(last)).unwrap_or_default();
             list_meta.next = Continue { revision: list_meta.revision, start }.encode();
         }
-        (objects, list_meta)
+        Ok((objects, list_meta))
+    }
+
+    /// An object as the store's history has it.
+    fn from_history(
+        &self,
+        resource: &Resource,
+        item: store::KeyValue,
+    ) -> Result<Arc<Object>, Status> {
+        let fields = |value: &Value| resource.strategy.selectable_fields(value);
+        let revision = item.mod_revision.0;
+        let object = Object::from_stored(item.value, revision, fields).map_err(Status::internal)?;
+        if !matches!(resource.strategy, StrategyRef::Shared(_)) {
+            return Ok(Arc::new(object));
+        }
+        let table = self.registry.table();
+        let row = table.at_place(&resource.storage_group, &resource.storage_plural);
+        let mut value = object.to_value();
+        table.settle_stored(row.map_or(resource, |row| &**row), &mut value);
+        let (fields, encoded) = (fields(&value), api::object::encode(&value));
+        Ok(Arc::new(Object::new(&value, encoded, fields, revision)))
     }
 
     /// A page from the store's history.
@@ -279,14 +324,13 @@ impl Server {
                 at = answer.revision;
             }
             let Some(last) = answer.items.last().map(|item| item.key.clone()) else { break };
-            for item in answer.items {
-                let fields = |value: &Value| page.resource.strategy.selectable_fields(value);
-                let object = Object::from_stored(item.value, item.mod_revision.0, fields);
-                let object = object.map_err(Status::internal)?;
-                if page.admits(&object) {
-                    objects.push(Arc::new(object));
-                }
-            }
+            let found: Result<Vec<_>, Status> = answer
+                .items
+                .into_iter()
+                .map(|item| self.from_history(page.resource, item))
+                .collect();
+            let found = self.converted(page.resource, found?).await?;
+            objects.extend(found.into_iter().filter(|object| page.admits(object)));
             let enough = page.limit > 0 && objects.len() >= page.limit;
             if answer.remaining == 0 || enough {
                 let mut list_meta = ListMeta { revision: at.0, ..ListMeta::default() };

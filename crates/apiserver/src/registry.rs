@@ -7,7 +7,7 @@ use api::resource::Resource;
 use arc_swap::ArcSwap;
 use schema::Schema;
 
-use crate::custom::ScalePaths;
+use crate::custom::{Conversion, ScalePaths};
 
 /// Group, version and plural.
 type Key = (String, String, String);
@@ -25,6 +25,8 @@ pub struct Table {
     /// Schemas of custom resources, by path.
     schemas: HashMap<Key, Schema>,
     scales: HashMap<Key, ScalePaths>,
+    /// Webhooks that convert custom resources, by group and plural.
+    conversions: HashMap<(String, String), Arc<Conversion>>,
 }
 
 /// A row that a definition adds, with its schema.
@@ -36,6 +38,8 @@ pub struct CustomRow {
     pub schema: Schema,
     /// Where its objects keep their size, when they have a `scale`.
     pub(crate) scale: Option<ScalePaths>,
+    /// The webhook that converts its objects, the same for all versions.
+    pub(crate) conversion: Option<Arc<Conversion>>,
 }
 
 fn key_of(row: &Resource) -> Key {
@@ -49,6 +53,10 @@ impl Table {
         for custom in custom {
             if let Some(scale) = &custom.scale {
                 table.scales.insert(key_of(&custom.row), scale.clone());
+            }
+            if let Some(conversion) = &custom.conversion {
+                let place = (custom.row.group.to_string(), custom.row.plural.to_string());
+                table.conversions.insert(place, Arc::clone(conversion));
             }
         }
         for row in &rows {
@@ -72,6 +80,30 @@ impl Table {
     /// Where a custom resource's objects keep their size.
     pub(crate) fn scale_paths(&self, row: &Resource) -> Option<&ScalePaths> {
         self.scales.get(&key_of(row))
+    }
+
+    /// The webhook that converts the objects of a place in the store.
+    pub(crate) fn conversion(&self, group: &str, plural: &str) -> Option<&Arc<Conversion>> {
+        if self.conversions.is_empty() {
+            return None;
+        }
+        self.conversions.get(&(group.to_owned(), plural.to_owned()))
+    }
+
+    /// Brings a stored tree up to its definition as it is now: defaults of the storage version and, where the
+    /// versions differ in nothing else, its name. A webhook's objects stay in the version they have.
+    pub(crate) fn settle_stored(&self, row: &Resource, tree: &mut serde_json::Value) {
+        let is_custom = matches!(row.strategy, api::resource::StrategyRef::Shared(_));
+        if !is_custom || !tree.is_object() {
+            return;
+        }
+        let stored_in = row.storage_api_version();
+        if self.conversion(&row.storage_group, &row.storage_plural).is_none() {
+            tree["apiVersion"] = stored_in.as_str().into();
+        }
+        if row.is_storage_form() && tree["apiVersion"] == stored_in.as_str() {
+            row.strategy.default(tree);
+        }
     }
 
     /// The schema of a row's objects; a kind that has none admits everything.

@@ -43,17 +43,26 @@ impl Filter {
     /// How this watcher sees an event: an object that starts to fit is added, one that ceases to fit is
     /// deleted (and shown as it was when it still fitted).
     pub fn see(&self, event: &CacheEvent) -> Option<(EventKind, Arc<Object>)> {
-        let now = || Arc::clone(&event.object);
-        let fits = self.admits(&event.object);
-        let fitted = event.previous.as_ref().is_some_and(|previous| self.admits(previous));
-        match (event.kind, fitted, fits) {
+        self.see_change(event.kind, &event.object, event.previous.as_ref())
+    }
+
+    /// As [`Filter::see`], of the two objects in the version that is watched.
+    fn see_change(
+        &self,
+        kind: EventKind,
+        object: &Arc<Object>,
+        previous: Option<&Arc<Object>>,
+    ) -> Option<(EventKind, Arc<Object>)> {
+        let now = || Arc::clone(object);
+        let fits = self.admits(object);
+        let fitted = previous.is_some_and(|previous| self.admits(previous));
+        match (kind, fitted, fits) {
             (EventKind::Added, _, true) | (EventKind::Modified, false, true) => {
                 Some((EventKind::Added, now()))
             }
             (EventKind::Modified, true, true) => Some((EventKind::Modified, now())),
             (EventKind::Modified, true, false) => {
-                let previous = event.previous.as_ref()?;
-                Some((EventKind::Deleted, Arc::new(previous.at_revision(event.object.revision))))
+                Some((EventKind::Deleted, Arc::new(previous?.at_revision(object.revision))))
             }
             (EventKind::Deleted, true, _) => Some((EventKind::Deleted, now())),
             _ => None,
@@ -194,7 +203,13 @@ impl Server {
                 .map_err(|_| Status::timeout(format!("Too large resource version: {revision}")))?;
         }
         let as_of = self.caches.revision();
-        let (initial, cursor) = cache.snapshot(&filter.namespace, |object| filter.admits(object));
+        let converts = self.conversion_of(&call.resource).is_some();
+        let (mut initial, cursor) =
+            cache.snapshot(&filter.namespace, |object| converts || filter.admits(object));
+        if converts {
+            initial = self.converted(&call.resource, initial).await?;
+            initial.retain(|object| filter.admits(object));
+        }
         let newest = initial.iter().map(|object| object.revision).max().unwrap_or(0);
         Ok(Ok(Start { initial: initial.into(), cursor, revision: as_of.max(newest) }))
     }
@@ -216,7 +231,7 @@ impl Watcher {
             // Read before the events, so that a bookmark never runs ahead of them.
             let as_of = self.server.caches.revision();
             self.changes.borrow_and_update();
-            if self.take_events(&mut out) {
+            if self.take_events(&mut out).await {
                 continue;
             }
             self.wait(as_of, &mut out).await;
@@ -238,14 +253,16 @@ impl Watcher {
     }
 
     /// Whether there was anything to read (shown or not).
-    fn take_events(&mut self, out: &mut Vec<u8>) -> bool {
+    async fn take_events(&mut self, out: &mut Vec<u8>) -> bool {
         match self.cache.read(self.cursor, WATCH_BATCH_MAX) {
             Ok((events, _)) if events.is_empty() => false,
             Ok((events, next)) => {
-                for event in &events {
-                    self.show(out, event);
-                }
                 self.cursor = next;
+                if self.server.conversion_of(&self.form.resource).is_some() {
+                    self.show_converted(out, &events).await;
+                } else {
+                    events.iter().for_each(|event| self.show(out, event));
+                }
                 true
             }
             Err(TooOld { oldest }) => {
@@ -253,6 +270,29 @@ impl Watcher {
                 self.raw(out, "ERROR", &status.to_json());
                 self.ended = true;
                 true
+            }
+        }
+    }
+
+    /// Shows events in the watched version, all converted at once; where that fails, the watch ends.
+    async fn show_converted(&mut self, out: &mut Vec<u8>, events: &[Arc<CacheEvent>]) {
+        let both = events.iter().flat_map(|event| event.previous.iter().chain([&event.object]));
+        let server = Arc::clone(&self.server);
+        let converted = server.converted(&self.form.resource, both.cloned().collect()).await;
+        let mut converted = match converted {
+            Ok(converted) => converted.into_iter(),
+            Err(status) => {
+                self.raw(out, "ERROR", &status.to_json());
+                self.ended = true;
+                return;
+            }
+        };
+        for event in events {
+            let previous = event.previous.as_ref().and_then(|_| converted.next());
+            let Some(object) = converted.next() else { return };
+            let seen = self.filter.see_change(event.kind, &object, previous.as_ref());
+            if let Some((kind, object)) = seen {
+                self.frame(out, kind.text(), &object);
             }
         }
     }

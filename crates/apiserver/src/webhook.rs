@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::call::Call;
 use crate::handle::text;
 use crate::server::Server;
+pub(crate) use call_out::{CallError, send as call};
 use rules::Hook;
 
 const GROUP: &str = "admissionregistration.k8s.io";

@@ -69,6 +69,7 @@ impl Server {
         self.settle_form(resource, &mut object);
         let mut errors = metadata::validate(resource, &object);
         errors.extend(resource.strategy.validate(&object));
+        errors.extend(crate::custom::definition_faults(resource, &object, None));
         refuse_invalid(resource, &object, &errors)?;
         for warning in resource.strategy.warnings(&object, None) {
             call.warn(warning);
@@ -157,7 +158,7 @@ impl Server {
         present: &Arc<Object>,
     ) -> Result<Option<Written>, Status> {
         let resource = &*call.resource;
-        let old = self.in_version(resource, present);
+        let old = self.value_of(resource, present).await?;
         let mut new = change(&old)?;
         crate::managed::keep_reset(&mut new);
         metadata::check_type(resource, &mut new)?;
@@ -166,7 +167,7 @@ impl Server {
         check_revision(call, &new, &old)?;
         metadata::prepare_for_update(&mut new, &old);
         let new = self.admit_update(call, part, options, new, &old).await?;
-        if same_but_for_managers(&new, &old) {
+        if same_but_for_managers(&new, &old) && !self.is_outdated(resource, present) {
             return Ok(Some(Written { object: Arc::clone(present), created: false }));
         }
         let mut new = new;
@@ -220,7 +221,10 @@ impl Server {
         }
         let mut errors = metadata::validate_update(&new, old);
         match part {
-            Part::Main => errors.extend(resource.strategy.validate_update(&new, old)),
+            Part::Main => {
+                errors.extend(resource.strategy.validate_update(&new, old));
+                errors.extend(crate::custom::definition_faults(resource, &new, Some(old)));
+            }
             Part::Status => errors.extend(resource.strategy.validate_status_update(&new, old)),
             Part::Internal => {
                 let strategy = &resource.strategy;
@@ -259,7 +263,7 @@ impl Server {
         present: Option<&Object>,
         options: &WriteOptions,
     ) -> Result<Option<Arc<Object>>, Status> {
-        let stored = self.to_storage(resource, object);
+        let stored = self.to_storage(resource, object).await?;
         let (namespace, name) = (meta::namespace(&stored), meta::name(&stored));
         let place = (&*resource.storage_group, &*resource.storage_plural);
         let key = store_key(place.0, place.1, namespace, name);
@@ -335,9 +339,27 @@ impl Server {
         value
     }
 
-    fn to_storage(&self, resource: &Resource, mut object: Value) -> Value {
+    /// A stored object in a row's version, with its revision.
+    ///
+    /// # Errors
+    /// 500: a webhook that converts it failed.
+    pub(crate) async fn value_of(
+        &self,
+        resource: &Resource,
+        object: &Arc<Object>,
+    ) -> Result<Value, Status> {
+        let object = self.converted_one(resource, Arc::clone(object)).await?;
+        Ok(self.in_version(resource, &object))
+    }
+
+    async fn to_storage(&self, resource: &Resource, mut object: Value) -> Result<Value, Status> {
         if !resource.is_storage_form() {
             resource.strategy.to_storage(&mut object);
+            if let Some(conversion) = self.conversion_of(resource) {
+                let to = resource.storage_api_version();
+                let converted = conversion.values(self, vec![object], &to).await?;
+                object = converted.into_iter().next().unwrap_or_default();
+            }
         }
         let table = self.registry.table();
         let row = table.at_place(&resource.storage_group, &resource.storage_plural);
@@ -345,7 +367,7 @@ impl Server {
         let map = meta::object_mut(&mut object);
         map.insert("apiVersion".into(), resource.storage_api_version().into());
         map.insert("kind".into(), (&**kind).into());
-        object
+        Ok(object)
     }
 }
 

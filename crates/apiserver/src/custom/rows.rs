@@ -3,15 +3,21 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use api::meta;
 use api::resource::{
     ALL_VERBS, Cell, Column, NameRule, Names, Resource, Scope, StrategyRef, Subresource,
 };
 use schema::{Schema, SchemaError};
 use serde_json::Value;
 
+use super::conversion::Conversion;
 use super::strategy::CustomStrategy;
 use crate::handle::text;
 use crate::registry::CustomRow;
+
+/// What is still served while a definition and its objects are deleted.
+const DYING_VERBS: &[&str] =
+    &["delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
 /// Where a custom resource keeps what `scale` shows, as simple JSON paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,12 +35,20 @@ pub(crate) struct ScalePaths {
 /// # Errors
 /// A schema cannot be read.
 pub(crate) fn of(definition: &Value) -> Result<Vec<CustomRow>, SchemaError> {
-    let versions = definition.pointer("/spec/versions").and_then(Value::as_array);
-    let versions: Vec<&Value> = versions.into_iter().flatten().collect();
+    let versions = versions(definition);
     let storage = versions.iter().find(|v| v["storage"] == Value::Bool(true));
     let storage = storage.map(|version| text(version, "/name").to_owned()).unwrap_or_default();
     let served = versions.iter().filter(|v| v["served"] == Value::Bool(true));
-    served.map(|version| row(definition, version, &storage)).collect()
+    let conversion = Conversion::of(definition);
+    let rows = served.map(|version| {
+        Ok(CustomRow { conversion: conversion.clone(), ..row(definition, version, &storage)? })
+    });
+    rows.collect()
+}
+
+fn versions(definition: &Value) -> Vec<&Value> {
+    let versions = definition.pointer("/spec/versions").and_then(Value::as_array);
+    versions.into_iter().flatten().collect()
 }
 
 fn owned(definition: &Value, pointer: &str) -> Cow<'static, str> {
@@ -65,18 +79,20 @@ fn row(definition: &Value, version: &Value, storage: &str) -> Result<CustomRow, 
     subresources.extend(has_status.then_some(Subresource::STATUS));
     subresources.extend(scale.is_some().then_some(Subresource::SCALE));
     let namespaced = text(definition, "/spec/scope") == "Namespaced";
-    let strategy = CustomStrategy::new(open_api, version, has_status);
+    let names_of = definition.pointer("/status/acceptedNames");
+    let names_of = names_of.or_else(|| definition.pointer("/spec/names")).unwrap_or(&Value::Null);
+    let strategy = CustomStrategy::new(open_api, version, &versions(definition), has_status);
     let row = Resource {
         group: owned(definition, "/spec/group"),
         version: owned(version, "/name"),
-        kind: owned(definition, "/spec/names/kind"),
-        list_kind: owned(definition, "/spec/names/listKind"),
-        plural: owned(definition, "/spec/names/plural"),
-        singular: owned(definition, "/spec/names/singular"),
-        short_names: names(definition, "/spec/names/shortNames"),
-        categories: names(definition, "/spec/names/categories"),
+        kind: owned(names_of, "/kind"),
+        list_kind: owned(names_of, "/listKind"),
+        plural: owned(names_of, "/plural"),
+        singular: owned(names_of, "/singular"),
+        short_names: names(names_of, "/shortNames"),
+        categories: names(names_of, "/categories"),
         scope: if namespaced { Scope::Namespaced } else { Scope::Cluster },
-        verbs: Names::Static(ALL_VERBS),
+        verbs: Names::Static(if meta::is_deleting(definition) { DYING_VERBS } else { ALL_VERBS }),
         subresources,
         columns: columns(version),
         name_rule: NameRule::Subdomain,
@@ -87,10 +103,10 @@ fn row(definition: &Value, version: &Value, storage: &str) -> Result<CustomRow, 
         off_by_default: false,
         storage_group: owned(definition, "/spec/group"),
         storage_version: Cow::Owned(storage.to_owned()),
-        storage_plural: owned(definition, "/spec/names/plural"),
+        storage_plural: owned(names_of, "/plural"),
         strategy: StrategyRef::Shared(Arc::new(strategy)),
     };
-    Ok(CustomRow { row: Arc::new(row), schema, scale })
+    Ok(CustomRow { row: Arc::new(row), schema, scale, conversion: None })
 }
 
 fn columns(version: &Value) -> Vec<Column> {

@@ -13,20 +13,31 @@ pub(crate) struct CustomStrategy {
     schema: Value,
     has_status: bool,
     /// Paths of selectable fields as a query names them. They live as long as the program, because a
-    /// field selector's answer is kept with every object; a definition has at most eight.
+    /// field selector's answer is kept with every object; a version has at most eight.
     selectable: Vec<&'static str>,
+    /// Those of all versions: the stored object is selected from in any of them.
+    selectable_anywhere: Vec<&'static str>,
+}
+
+fn selectable_paths(version: &Value) -> Vec<&'static str> {
+    let fields = version.get("selectableFields").and_then(Value::as_array);
+    let fields = fields.into_iter().flatten();
+    fields.map(|field| text(field, "/jsonPath").trim_start_matches('.')).map(interned).collect()
 }
 
 impl CustomStrategy {
-    pub(crate) fn new(schema: Value, version: &Value, has_status: bool) -> Self {
-        let fields = version.get("selectableFields").and_then(Value::as_array);
-        let selectable = fields
-            .into_iter()
-            .flatten()
-            .map(|field| text(field, "/jsonPath").trim_start_matches('.'))
-            .map(interned)
-            .collect();
-        Self { schema, has_status, selectable }
+    pub(crate) fn new(
+        schema: Value,
+        version: &Value,
+        all_versions: &[&Value],
+        has_status: bool,
+    ) -> Self {
+        let mut selectable_anywhere: Vec<&'static str> =
+            all_versions.iter().flat_map(|version| selectable_paths(version)).collect();
+        selectable_anywhere.sort_unstable();
+        selectable_anywhere.dedup();
+        let selectable = selectable_paths(version);
+        Self { schema, has_status, selectable, selectable_anywhere }
     }
 }
 
@@ -65,6 +76,8 @@ impl Strategy for CustomStrategy {
                 Some(other) => other.to_string().into_boxed_str(),
             }
         };
-        self.selectable.iter().map(|path| (*path, value(path))).collect()
+        // Asked of no object, it is the version's own fields that are meant.
+        let paths = if object.is_null() { &self.selectable } else { &self.selectable_anywhere };
+        paths.iter().map(|path| (*path, value(path))).collect()
     }
 }

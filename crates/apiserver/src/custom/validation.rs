@@ -15,6 +15,27 @@ pub(super) fn check(schema: &Value, object: &Value) -> Vec<Error> {
     checker.errors
 }
 
+/// All faults of a value that stands at `base`, such as a default in a definition. What is wrong is told
+/// relative to the value, as upstream does.
+pub(super) fn check_at(schema: &Value, value: &Value, base: &Path) -> Vec<Error> {
+    let mut checker = Checker { errors: Vec::new() };
+    checker.value(schema, value, &Path::root(), 1);
+    let root = Path::root().to_string();
+    for error in &mut checker.errors {
+        error.field = if error.field == root {
+            base.to_string()
+        } else {
+            base.child(&error.field).to_string()
+        };
+    }
+    checker.errors
+}
+
+/// A path as it stands in the middle of a text: nothing for the object itself.
+fn place(path: &Path) -> String {
+    if *path == Path::root() { String::new() } else { path.to_string() }
+}
+
 struct Checker {
     errors: Vec<Error>,
 }
@@ -52,7 +73,7 @@ impl Checker {
     }
 
     fn say(&mut self, path: &Path, value: &Value, what: &str) {
-        self.push(Error::invalid(path, value.clone(), format!("{path} in body {what}")));
+        self.push(Error::invalid(path, value.clone(), format!("{} in body {what}", place(path))));
     }
 
     fn value(&mut self, schema: &Value, value: &Value, path: &Path, depth: usize) {
@@ -84,7 +105,7 @@ impl Checker {
             return true;
         }
         let have = type_name(value);
-        let detail = format!("{path} in body must be of type {wanted}: \"{have}\"");
+        let detail = format!("{} in body must be of type {wanted}: \"{have}\"", place(path));
         self.push(Error::type_invalid(path, have, detail));
         false
     }
@@ -119,7 +140,7 @@ impl Checker {
         if let Some(format) = schema.get("format").and_then(Value::as_str)
             && !fits_format(format, text)
         {
-            let detail = format!("{path} in body must be of type {format}: \"{text}\"");
+            let detail = format!("{} in body must be of type {format}: \"{text}\"", place(path));
             self.push(Error::invalid(path, value, detail));
         }
     }

@@ -32,5 +32,5 @@ pub(super) async fn answer(
             Ok(new)
         })
         .await?;
-    server.show(call, &written)
+    server.show(call, &written).await
 }

@@ -43,7 +43,7 @@ pub(super) async fn answer(
         apply(call, old, &present, &wanted)
     };
     let written = server.update(call, Part::Internal, &options, change).await?;
-    show(server, call, &server.in_version(&call.resource, &written.object))
+    show(server, call, &server.value_of(&call.resource, &written.object).await?)
 }
 
 fn apply(call: &Call, old: &Value, present: &Value, wanted: &Value) -> Result<Value, Status> {
