@@ -112,9 +112,10 @@ fn is_name_part(text: &str) -> bool {
 pub fn qualified(text: &str) -> Result<(), String> {
     let (prefix, name) = match text.split_once('/') {
         Some((_, rest)) if rest.contains('/') => {
-            return Err(format!(
+            return Err(
                 "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
-            ));
+                    .to_owned(),
+            );
         }
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, text),

@@ -351,4 +351,19 @@ mod tests {
         assert_eq!(selector.exact_name(), Some("a,b"));
         assert!(!selector.requirements[1].equal);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn arbitrary_text_does_not_panic(text in ".{0,80}") {
+            let _either = (parse_labels(&text).is_ok(), parse_fields(&text).is_ok());
+        }
+
+        #[test]
+        fn what_looks_like_a_selector_does_not_panic(text in r"[a(),=!<>\\ in\.\-é]{0,40}") {
+            if let Ok(selector) = parse_labels(&text) {
+                selector.matches(|_| Some("a"));
+            }
+            let _either = parse_fields(&text).is_ok();
+        }
+    }
 }

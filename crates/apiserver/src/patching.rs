@@ -69,7 +69,9 @@ impl Patch {
                         Status::bad_request(error.to_string())
                     }
                     patch::json::JsonPatchError::TooMany(_) => Status::too_large(error.to_string()),
-                    patch::json::JsonPatchError::DoesNotFit(_) => refused(error.to_string()),
+                    patch::json::JsonPatchError::DoesNotFit(_)
+                    | patch::json::JsonPatchError::CopiesTooMuch(_)
+                    | patch::json::JsonPatchError::TooDeep => refused(error.to_string()),
                 })?
             }
             Self::Merge(patch) => patch::json::merge(&mut new, patch),

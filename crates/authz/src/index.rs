@@ -42,10 +42,13 @@ pub struct Index {
     groups: HashMap<Box<str>, Grants>,
 }
 
+/// Where a role is: its namespace, and its kind and name.
+type Place = (Box<str>, Box<str>);
+
 /// The rules of the roles met so far: many bindings share one role.
 struct Known<'a> {
     roles: &'a dyn Roles,
-    rules: RefCell<HashMap<(Box<str>, Box<str>), RulesOrFault>>,
+    rules: RefCell<HashMap<Place, RulesOrFault>>,
 }
 
 impl Known<'_> {

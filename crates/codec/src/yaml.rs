@@ -24,7 +24,7 @@ mod resolve;
 /// [`DecodeError::Yaml`], and those of [`json::decode`].
 pub fn decode(bytes: &[u8], schema: &Schema, mode: Mode) -> Result<Decoded, DecodeError> {
     let (value, duplicates) = first(bytes)?;
-    let earlier = duplicate_errors(duplicates);
+    let earlier = duplicate_errors(&duplicates);
     json::decode_after(&to_json(&value), schema, mode, earlier)
 }
 
@@ -75,7 +75,7 @@ fn checked(bytes: &[u8]) -> Result<&str, DecodeError> {
 }
 
 /// Upstream reports all duplicate keys of a document as one error.
-fn duplicate_errors(duplicates: Vec<String>) -> Vec<String> {
+fn duplicate_errors(duplicates: &[String]) -> Vec<String> {
     if duplicates.is_empty() {
         return Vec::new();
     }

@@ -78,6 +78,7 @@ impl fmt::Debug for Digest {
 }
 
 /// Counts and hashes what is read through it, and refuses more than `limit` bytes.
+#[derive(Debug)]
 pub struct HashingReader<R> {
     inner: R,
     hash: Sha256,
@@ -111,7 +112,7 @@ impl<R: Read> Read for HashingReader<R> {
 }
 
 /// Hashes bytes that arrive in pieces.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Hasher(Sha256);
 
 impl Hasher {

@@ -79,7 +79,9 @@ pub fn in_network<T: Send>(
 /// Brings the loopback interface of the calling thread's network namespace up.
 #[expect(unsafe_code, reason = "ioctl")]
 pub fn bring_loopback_up() -> io::Result<()> {
-    use nix::libc::{IFF_UP, SIOCGIFFLAGS, SIOCSIFFLAGS, c_char, ifreq, ioctl};
+    use nix::libc::{IFF_UP, SIOCGIFFLAGS, SIOCSIFFLAGS, c_char, c_short, ifreq, ioctl};
+    const UP: c_short = 1;
+    const { assert!(UP as i32 == IFF_UP) };
     let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::UNSPECIFIED, 0))?;
     let descriptor = std::os::fd::AsRawFd::as_raw_fd(&socket);
     // SAFETY: all fields of the structure are plain numbers, for which zero is a value.
@@ -91,7 +93,7 @@ pub fn bring_loopback_up() -> io::Result<()> {
     // of the union that they use.
     unsafe {
         nix::errno::Errno::result(ioctl(descriptor, SIOCGIFFLAGS, &raw mut request))?;
-        request.ifr_ifru.ifru_flags |= IFF_UP as nix::libc::c_short;
+        request.ifr_ifru.ifru_flags |= UP;
         nix::errno::Errno::result(ioctl(descriptor, SIOCSIFFLAGS, &raw const request))?;
     }
     Ok(())

@@ -366,4 +366,43 @@ mod tests {
         let error = apply(&mut object, &patch, &pod()).unwrap_err();
         assert!(matches!(error, StrategicError::MissingKey { .. }));
     }
+
+    fn any_tree() -> impl proptest::strategy::Strategy<Value = Value> {
+        use proptest::prelude::*;
+        let key = prop::sample::select(vec![
+            "metadata",
+            "spec",
+            "containers",
+            "ports",
+            "finalizers",
+            "labels",
+            "name",
+            "$patch",
+            "$retainKeys",
+            "$setElementOrder/containers",
+            "$deleteFromPrimitiveList/finalizers",
+        ]);
+        let leaf = prop::sample::select(vec![
+            json!(null),
+            json!("a"),
+            json!("b"),
+            json!("delete"),
+            json!("replace"),
+            json!(1),
+        ]);
+        leaf.prop_recursive(6, 64, 4, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
+                prop::collection::btree_map(key.clone(), inner, 0..4)
+                    .prop_map(|map| map.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()),
+            ]
+        })
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_patch_of_any_object_does_not_panic(mut object in any_tree(), patch in any_tree()) {
+            let _either = apply(&mut object, &patch, &pod()).is_ok();
+        }
+    }
 }

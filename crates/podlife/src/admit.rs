@@ -26,16 +26,16 @@ pub struct NodeState {
 pub fn admit<'a>(
     pod: &Pod,
     state: &NodeState,
-    others: impl Iterator<Item = &'a Pod> + Clone,
+    mut others: impl Iterator<Item = &'a Pod> + Clone,
 ) -> Result<(), Verdict> {
-    check_resources(pod, state, others.clone())?;
+    check_resources(pod, state, &others)?;
     if !matches_node(pod, &state.node) {
         return Err(failed("NodeAffinity"));
     }
     if !tolerates(pod, &state.node) {
         return Err(failed("TaintToleration"));
     }
-    if others.into_iter().any(|other| ports_collide(pod, other)) {
+    if others.any(|other| ports_collide(pod, other)) {
         return Err(failed("NodePorts"));
     }
     check_os(pod)
@@ -52,9 +52,9 @@ pub fn admit_resize<'a>(
 ) -> Result<(), PendingResize> {
     let text =
         |verdict: Verdict| verdict.message.trim_start_matches("Pod was rejected: ").to_owned();
-    check_resources(pod, state, std::iter::empty())
+    check_resources(pod, state, &std::iter::empty())
         .map_err(|verdict| PendingResize { reason: "Infeasible", message: text(verdict) })?;
-    check_resources(pod, state, others)
+    check_resources(pod, state, &others)
         .map_err(|verdict| PendingResize { reason: "Deferred", message: text(verdict) })
 }
 
@@ -79,7 +79,7 @@ fn check_os(pod: &Pod) -> Result<(), Verdict> {
 fn check_resources<'a>(
     pod: &Pod,
     state: &NodeState,
-    others: impl Iterator<Item = &'a Pod> + Clone,
+    others: &(impl Iterator<Item = &'a Pod> + Clone),
 ) -> Result<(), Verdict> {
     let shortage = |resource: &str, requested: i64, used: i64, capacity: i64| Verdict {
         reason: format!("OutOf{resource}"),

@@ -30,82 +30,19 @@ pub fn conditions(
     before: &[NamespaceCondition],
     now: Timestamp,
 ) -> Vec<NamespaceCondition> {
-    let counted = |list: &[(String, usize)], say: &dyn Fn(&str, usize) -> String| {
-        let mut parts: Vec<String> = list.iter().map(|(name, count)| say(name, *count)).collect();
-        parts.sort_unstable();
-        parts.join(", ")
-    };
-    let remaining = counted(&findings.remaining, &|name, count| {
-        format!("{name} has {count} resource instances")
-    });
-    let finalizers = counted(&findings.finalizers, &|name, count| {
-        format!("{name} in {count} resource instances")
-    });
-    let rows = [
-        (
-            "NamespaceDeletionDiscoveryFailure",
-            (!findings.discovery_failures.is_empty()).then(|| {
-                (
-                    "DiscoveryFailed",
-                    format!(
-                        "Discovery failed for some groups, {} failing: {}",
-                        findings.discovery_failures.len(),
-                        findings.discovery_failures.join(", ")
-                    ),
-                )
-            }),
-            ("ResourcesDiscovered", "All resources successfully discovered"),
-        ),
-        (
-            "NamespaceDeletionGroupVersionParsingFailure",
-            None,
-            ("ParsedGroupVersions", "All legacy kube types successfully parsed"),
-        ),
-        (
-            "NamespaceDeletionContentFailure",
-            (!findings.deletion_failures.is_empty()).then(|| {
-                (
-                    "ContentDeletionFailed",
-                    format!(
-                        "Failed to delete all resource types, {} remaining: {}",
-                        findings.deletion_failures.len(),
-                        findings.deletion_failures.join(", ")
-                    ),
-                )
-            }),
-            ("ContentDeleted", "All content successfully deleted, may be waiting on finalization"),
-        ),
-        (
-            "NamespaceContentRemaining",
-            (!findings.remaining.is_empty()).then(|| {
-                ("SomeResourcesRemain", format!("Some resources are remaining: {remaining}"))
-            }),
-            ("ContentRemoved", "All content successfully removed"),
-        ),
-        (
-            "NamespaceFinalizersRemaining",
-            (!findings.finalizers.is_empty()).then(|| {
-                (
-                    "SomeFinalizersRemain",
-                    format!("Some content in the namespace has finalizers remaining: {finalizers}"),
-                )
-            }),
-            ("ContentHasNoFinalizers", "All content-preserving finalizers finished"),
-        ),
-    ];
-    rows.into_iter()
-        .map(|(kind, fault, fine)| {
-            let (status, reason, message) = match fault {
-                Some((reason, message)) => ("True", reason, message),
-                None => ("False", fine.0, fine.1.to_owned()),
+    ROWS.iter()
+        .map(|row| {
+            let (status, reason, message) = match (row.fault)(findings) {
+                Some(message) => ("True", row.fault_reason, message),
+                None => ("False", row.fine.0, row.fine.1.to_owned()),
             };
-            let old = before.iter().find(|condition| condition.type_ == kind);
+            let old = before.iter().find(|condition| condition.type_ == row.kind);
             let since = old
                 .filter(|old| old.status == status)
                 .and_then(|old| old.last_transition_time.clone())
                 .unwrap_or(Time(now));
             NamespaceCondition {
-                type_: kind.to_owned(),
+                type_: row.kind.to_owned(),
                 status: status.to_owned(),
                 reason: Some(reason.to_owned()),
                 message: Some(message),
@@ -113,6 +50,80 @@ pub fn conditions(
             }
         })
         .collect()
+}
+
+/// One condition: when it holds, and what it says otherwise.
+struct Row {
+    kind: &'static str,
+    fault_reason: &'static str,
+    /// The message, where there is a fault.
+    fault: fn(&Findings) -> Option<String>,
+    /// Reason and message where there is none.
+    fine: (&'static str, &'static str),
+}
+
+const ROWS: [Row; 5] = [
+    Row {
+        kind: "NamespaceDeletionDiscoveryFailure",
+        fault_reason: "DiscoveryFailed",
+        fault: |findings| {
+            let failures = &findings.discovery_failures;
+            (!failures.is_empty()).then(|| {
+                let (count, list) = (failures.len(), failures.join(", "));
+                format!("Discovery failed for some groups, {count} failing: {list}")
+            })
+        },
+        fine: ("ResourcesDiscovered", "All resources successfully discovered"),
+    },
+    Row {
+        kind: "NamespaceDeletionGroupVersionParsingFailure",
+        fault_reason: "GroupVersionParsingFailed",
+        fault: |_| None,
+        fine: ("ParsedGroupVersions", "All legacy kube types successfully parsed"),
+    },
+    Row {
+        kind: "NamespaceDeletionContentFailure",
+        fault_reason: "ContentDeletionFailed",
+        fault: |findings| {
+            let failures = &findings.deletion_failures;
+            (!failures.is_empty()).then(|| {
+                let (count, list) = (failures.len(), failures.join(", "));
+                format!("Failed to delete all resource types, {count} remaining: {list}")
+            })
+        },
+        fine: (
+            "ContentDeleted",
+            "All content successfully deleted, may be waiting on finalization",
+        ),
+    },
+    Row {
+        kind: "NamespaceContentRemaining",
+        fault_reason: "SomeResourcesRemain",
+        fault: |findings| {
+            let remaining = counted(&findings.remaining, "has")?;
+            Some(format!("Some resources are remaining: {remaining}"))
+        },
+        fine: ("ContentRemoved", "All content successfully removed"),
+    },
+    Row {
+        kind: "NamespaceFinalizersRemaining",
+        fault_reason: "SomeFinalizersRemain",
+        fault: |findings| {
+            let finalizers = counted(&findings.finalizers, "in")?;
+            Some(format!("Some content in the namespace has finalizers remaining: {finalizers}"))
+        },
+        fine: ("ContentHasNoFinalizers", "All content-preserving finalizers finished"),
+    },
+];
+
+/// Every entry with its count, in order; `None` where there are none.
+fn counted(list: &[(String, usize)], verb: &str) -> Option<String> {
+    let mut parts: Vec<String> = list
+        .iter()
+        .map(|(name, count)| format!("{name} {verb} {count} resource instances"))
+        .collect();
+    parts.sort_unstable();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 #[cfg(test)]

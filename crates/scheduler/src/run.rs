@@ -219,7 +219,7 @@ impl Scheduler {
             Watched::Pod => {
                 state.observe_pod(namespace, name, informers.pods.get(namespace, name), now);
             }
-            Watched::Node => state.observe_node(name, informers.nodes.get("", name), now),
+            Watched::Node => state.observe_node(name, informers.nodes.get("", name).as_ref(), now),
             Watched::Claim => objects!(claims wakes Claim),
             Watched::Volume => objects!(volumes wakes Volume),
             Watched::Class => objects!(classes wakes Class),

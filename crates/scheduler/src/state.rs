@@ -237,13 +237,13 @@ impl State {
     }
 
     /// Takes note of the newest state of a node.
-    pub(crate) fn observe_node(&mut self, name: &str, new: Option<Arc<Node>>, now: Timestamp) {
+    pub(crate) fn observe_node(&mut self, name: &str, new: Option<&Arc<Node>>, now: Timestamp) {
         let old = self.snapshot.node(name).map(|info| Arc::clone(&info.node));
-        match &new {
+        match new {
             Some(node) => self.snapshot.set_node(Arc::clone(node)),
             None => self.snapshot.remove_node(name),
         }
-        let change = Change { old: old.as_deref(), new: new.as_deref() };
+        let change = Change { old: old.as_deref(), new: new.map(|node| &**node) };
         // Kubelets report often, and what they report rarely changes what a plugin looks at.
         let part = |node: &Node| {
             let allocatable = node.status.as_ref().and_then(|status| status.allocatable.clone());

@@ -116,7 +116,7 @@ pub(crate) struct Node {
     pub(crate) format: Option<Word>,
     pub(crate) definition: Option<u16>,
     pub(crate) properties: Properties,
-    pub(crate) element: Option<Arc<Node>>,
+    pub(crate) element: Option<Arc<Self>>,
     pub(crate) list_type: Option<ListType>,
     pub(crate) map_type: Option<MapType>,
     pub(crate) patch_strategy: PatchStrategy,

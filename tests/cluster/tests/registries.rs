@@ -1,5 +1,7 @@
 //! Images from a real registry: by tag, by digest, with a password; and what is refused.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::time::Duration;
 
 use cluster_tests::pods::{shell_pod, wait_event, wait_ready};

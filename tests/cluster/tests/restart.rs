@@ -1,5 +1,7 @@
 //! The server may end or die at any time; its pods go on and it takes them up again. `reset` leaves nothing.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::time::Duration;
 
 use cluster_tests::pods::{living, wait_rolled_out, web};

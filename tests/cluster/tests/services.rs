@@ -1,5 +1,7 @@
 //! Services: every ready endpoint answers and no other, from everywhere, by address and by name.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

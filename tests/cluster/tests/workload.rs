@@ -1,5 +1,7 @@
 //! One manifest with everything an application is made of, and kubectl's verbs on it.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::Ipv4Addr;
 use std::process::Stdio;

@@ -124,12 +124,12 @@ fn mount_token(spec: &mut Value, random: u64) {
 
 fn suffix(mut random: u64) -> String {
     let base = SUFFIX_LETTERS.len() as u64;
-    let mut text = String::with_capacity(SUFFIX_LENGTH);
-    for _ in 0..SUFFIX_LENGTH {
-        text.push(char::from(SUFFIX_LETTERS[(random % base) as usize]));
+    let mut letter = || {
+        let index = usize::try_from(random % base).unwrap_or_default();
         random /= base;
-    }
-    text
+        char::from(SUFFIX_LETTERS[index])
+    };
+    (0..SUFFIX_LENGTH).map(|_| letter()).collect()
 }
 
 fn token_volume(name: &str) -> Value {

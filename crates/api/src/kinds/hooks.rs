@@ -9,6 +9,8 @@ use super::check::{At, Faults};
 use super::tree;
 use crate::name;
 
+pub(super) mod configuration;
+
 /// The group of the six kinds.
 pub(super) const GROUP: &str = "admissionregistration.k8s.io";
 
@@ -32,7 +34,7 @@ fn fill_selectors(holder: &mut Value) {
 }
 
 /// Defaults of one webhook.
-pub(super) fn default_webhook(webhook: &mut Value, is_mutating: bool) {
+fn default_webhook(webhook: &mut Value, is_mutating: bool) {
     tree::fill(webhook, "failurePolicy", "Fail");
     fill_selectors(webhook);
     tree::fill(webhook, "timeoutSeconds", TIMEOUT_SECONDS);
@@ -53,7 +55,7 @@ pub(super) fn default_match(resources: &mut Value) {
 }
 
 /// All webhooks of a configuration.
-pub(super) fn webhooks(at: &At<'_>, is_mutating: bool, faults: &mut Faults) {
+fn webhooks(at: &At<'_>, is_mutating: bool, faults: &mut Faults) {
     let mut names = BTreeSet::new();
     for webhook in at.items() {
         check_webhook(&webhook, is_mutating, faults);

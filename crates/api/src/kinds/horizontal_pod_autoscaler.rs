@@ -37,7 +37,7 @@ pub(super) fn rows() -> Vec<Resource> {
     ]
 }
 
-fn scaling_rules(rules: Option<Value>, defaults: Value) -> Value {
+fn scaling_rules(rules: Option<Value>, defaults: &Value) -> Value {
     let mut result = rules.filter(Value::is_object).unwrap_or_else(|| json!({}));
     for (key, value) in defaults.as_object().into_iter().flatten() {
         tree::fill(&mut result, key, value.clone());
@@ -54,7 +54,7 @@ fn fill_behavior(spec: &mut Value) {
         "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}]});
     for (which, defaults) in [("scaleUp", up), ("scaleDown", down)] {
         let rules = behavior.get(which).cloned();
-        tree::set(behavior, which, scaling_rules(rules, defaults));
+        tree::set(behavior, which, scaling_rules(rules, &defaults));
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) fn typed(literal: Literal<'_>, schema: &Schema) -> Outcome {
             None => Err(wrong_number(digits, "float64")),
         },
         (Kind::IntOrString, literal) => int_or_string(literal),
-        (Kind::Quantity, literal) => quantity(literal),
+        (Kind::Quantity, literal) => quantity(&literal),
         (Kind::Any, literal) => free(literal),
         (Kind::String, other) if precision(schema).is_some() => {
             Err(Refused::Message(wrong_text(other.go_value(), "string")))
@@ -146,8 +146,8 @@ fn int_or_string(literal: Literal<'_>) -> Outcome {
 }
 
 /// A quantity in its canonical form.
-fn quantity(literal: Literal<'_>) -> Outcome {
-    let text = match &literal {
+fn quantity(literal: &Literal<'_>) -> Outcome {
+    let text = match literal {
         Literal::String(text) => text.as_ref(),
         Literal::Number(digits) => digits,
         Literal::Bool(true) => "true",

@@ -158,9 +158,8 @@ impl Decoder {
             (Shape::String, Wire::Bytes(bytes)) => Value::String(text(bytes)),
             (Shape::Bytes, Wire::Bytes(bytes)) => Value::String(STANDARD.encode(bytes)),
             (Shape::Bool, Wire::Varint(varint)) => Value::Bool(varint != 0),
-            // Negative numbers are sign-extended to 64 bits; the upper half says nothing more.
-            (Shape::Int32, Wire::Varint(varint)) => Value::from(varint as u32 as i32),
-            (Shape::Int64, Wire::Varint(varint)) => Value::from(varint as i64),
+            (Shape::Int32, Wire::Varint(varint)) => Value::from(low_half(varint)),
+            (Shape::Int64, Wire::Varint(varint)) => Value::from(varint.cast_signed()),
             (Shape::Double, Wire::Fixed64(bits)) => double(f64::from_bits(bits))?,
             (Shape::Message(index), Wire::Bytes(bytes)) => {
                 self.message(bytes, table::message(index))?
@@ -210,11 +209,18 @@ impl Decoder {
     }
 }
 
+/// The 32-bit number of a field: negative ones come sign-extended, and the upper half says nothing more.
+pub(super) fn low_half(varint: u64) -> i32 {
+    let [a, b, c, d, ..] = varint.to_le_bytes();
+    i32::from_le_bytes([a, b, c, d])
+}
+
 /// Go keeps any bytes in a string; JSON text cannot.
 pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "only whole numbers that fit are cast")]
 fn double(value: f64) -> Result<Value, DecodeError> {
     if value.fract() == 0.0 && value.abs() < 1e15 {
         // Whole floats read as integers, as in JSON from Go.

@@ -87,9 +87,11 @@ fn one(out: &mut Vec<u8>, field: &Field, number: u32, value: &Value) -> Result<(
         }
         Shape::Int32 => {
             let whole = value.as_i64().and_then(|whole| i32::try_from(whole).ok());
-            write_varint_field(out, number, i64::from(whole.ok_or_else(wrong)?) as u64);
+            write_varint_field(out, number, i64::from(whole.ok_or_else(wrong)?).cast_unsigned());
         }
-        Shape::Int64 => write_varint_field(out, number, value.as_i64().ok_or_else(wrong)? as u64),
+        Shape::Int64 => {
+            write_varint_field(out, number, value.as_i64().ok_or_else(wrong)?.cast_unsigned())
+        }
         Shape::Double => write_double_field(out, number, value.as_f64().ok_or_else(wrong)?),
         Shape::Message(index) => {
             write_nested(out, number, |out| run(out, value, table::message(index)))?;

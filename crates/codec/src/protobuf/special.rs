@@ -71,7 +71,9 @@ pub(super) fn read(
             None | Some([]) => zero(Special::Quantity),
             Some(text) => quantity(&decode::text(text))?,
         },
-        Special::IntOrString if parts.signed(1) == 0 => Value::from(parts.signed(2) as i32),
+        Special::IntOrString if parts.signed(1) == 0 => {
+            Value::from(decode::low_half(parts.signed(2).cast_unsigned()))
+        }
         Special::IntOrString => Value::String(parts.text(3)),
         Special::Duration => Value::String(duration::format(parts.signed(1))),
         Special::Json => raw_json(parts.bytes[1].unwrap_or_default())?,
@@ -177,12 +179,12 @@ pub(super) fn write(
         (Special::Time | Special::MicroTime, Value::Null) => {}
         (Special::Time, Value::String(text)) => {
             let moment = time::parse(text, Precision::Seconds).map_err(DecodeError::Protobuf)?;
-            write_varint_field(out, 1, moment.seconds as u64);
+            write_varint_field(out, 1, moment.seconds.cast_unsigned());
             write_varint_field(out, 2, 0);
         }
         (Special::MicroTime, Value::String(text)) => {
             let moment = time::parse(text, Precision::Micros).map_err(DecodeError::Protobuf)?;
-            write_varint_field(out, 1, moment.seconds as u64);
+            write_varint_field(out, 1, moment.seconds.cast_unsigned());
             write_varint_field(out, 2, u64::from(moment.nanos));
         }
         (Special::Quantity, Value::Null) => write_bytes_field(out, 1, b"0"),
@@ -197,7 +199,7 @@ pub(super) fn write(
         }
         (Special::Duration, Value::Null) => write_varint_field(out, 1, 0),
         (Special::Duration, Value::String(text)) => {
-            write_varint_field(out, 1, duration::parse(text).ok_or_else(wrong)? as u64);
+            write_varint_field(out, 1, duration::parse(text).ok_or_else(wrong)?.cast_unsigned());
         }
         (Special::Json | Special::RawExtension, Value::Null) => {}
         (Special::Json | Special::RawExtension, value) => {
@@ -226,7 +228,7 @@ pub(super) fn write(
 
 fn int_or_string(out: &mut Vec<u8>, kind: u64, whole: i64, text: &str) {
     write_varint_field(out, 1, kind);
-    write_varint_field(out, 2, whole as u64);
+    write_varint_field(out, 2, whole.cast_unsigned());
     write_bytes_field(out, 3, text.as_bytes());
 }
 

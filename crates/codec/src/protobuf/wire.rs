@@ -82,11 +82,14 @@ impl<'a> Reader<'a> {
 }
 
 pub(super) fn write_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
+    loop {
+        let [low, ..] = value.to_le_bytes();
         value >>= 7;
+        if value == 0 {
+            return out.push(low);
+        }
+        out.push(low | 0x80);
     }
-    out.push(value as u8);
 }
 
 pub(super) fn write_varint_field(out: &mut Vec<u8>, number: u32, value: u64) {

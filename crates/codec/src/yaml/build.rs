@@ -252,7 +252,12 @@ fn key_text(scalar: &Scalar) -> Result<String, DecodeError> {
                 "-.inf".to_owned()
             }
         }
-        Scalar::Float(float) => (*float as f32).to_string(),
+        Scalar::Float(float) => single(*float).to_string(),
         Scalar::Null => return Err(refuse("unsupported map key of type: null")),
     })
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "losing precision is what is wanted")]
+fn single(float: f64) -> f32 {
+    float as f32
 }

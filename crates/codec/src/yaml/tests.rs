@@ -105,3 +105,15 @@ fn syntax_errors_name_the_line() {
     assert!(error.starts_with("error converting YAML to JSON: yaml: line 2: "), "{error}");
     assert!(to_value(b"\xff").is_err());
 }
+
+proptest::proptest! {
+    #[test]
+    fn arbitrary_bytes_do_not_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+        let _either = documents(&bytes).is_ok();
+    }
+
+    #[test]
+    fn near_yaml_does_not_panic(text in r#"([a1&*!<:?,|>%@'"\[\]{}#\-~. \t\n]|\n  |- |: |---\n|<<: ){0,60}"#) {
+        let _either = documents(text.as_bytes()).is_ok();
+    }
+}

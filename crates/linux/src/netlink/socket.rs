@@ -318,16 +318,12 @@ fn refused(code: i32, detail: String) -> NetlinkError {
 
 #[expect(unsafe_code, reason = "no safe wrapper offers the options of the netlink level")]
 fn set_option(fd: &OwnedFd, option: c_int) -> io::Result<()> {
+    const LENGTH: nix::libc::socklen_t = 4;
+    const { assert!(size_of::<c_int>() == LENGTH as usize) };
     let on: c_int = 1;
     // SAFETY: the pointer and the length describe `on`, which outlives the call.
     let outcome = unsafe {
-        nix::libc::setsockopt(
-            fd.as_raw_fd(),
-            SOL_NETLINK,
-            option,
-            (&raw const on).cast(),
-            size_of::<c_int>() as nix::libc::socklen_t,
-        )
+        nix::libc::setsockopt(fd.as_raw_fd(), SOL_NETLINK, option, (&raw const on).cast(), LENGTH)
     };
     if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

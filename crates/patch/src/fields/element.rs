@@ -66,12 +66,10 @@ impl PartialEq for Element {
 impl Eq for Element {}
 
 fn compare_keys(a: &[(Box<str>, Value)], b: &[(Box<str>, Value)]) -> Ordering {
-    let pairs = a.iter().zip(b);
-    let differ =
-        |((name, value), (other_name, other)): (&(Box<str>, Value), &(Box<str>, Value))| {
-            name.cmp(other_name).then_with(|| compare_values(value, other))
-        };
-    pairs.map(differ).find(|order| order.is_ne()).unwrap_or_else(|| a.len().cmp(&b.len()))
+    let mut orders = a.iter().zip(b).map(|((name, value), (other_name, other))| {
+        name.cmp(other_name).then_with(|| compare_values(value, other))
+    });
+    orders.find(|order| order.is_ne()).unwrap_or_else(|| a.len().cmp(&b.len()))
 }
 
 /// A total order of JSON values; numbers are compared by their worth.

@@ -26,7 +26,8 @@ fn written(
         ignored: &[],
         versions: &OneVersion,
     };
-    update(old.unwrap_or(&json!({"apiVersion": "v1"})), new, list, old.is_none(), &write)
+    let nothing = json!({"apiVersion": "v1"});
+    update(old.unwrap_or(&nothing), new, list, old.is_none(), &write)
 }
 
 fn object(data: Value) -> Value {

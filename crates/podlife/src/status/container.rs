@@ -50,7 +50,10 @@ pub fn statuses(inputs: &Inputs<'_>, list: List) -> Vec<ContainerStatus> {
     let mut last = list.last(inputs);
     let containers = list.containers(inputs.pod).into_iter();
     containers
-        .map(|container| status(inputs, list, &container, last.remove(&container.name)))
+        .map(|container| {
+            let last = last.remove(&container.name);
+            status(inputs, list, &container, last.as_ref())
+        })
         .collect()
 }
 
@@ -58,19 +61,19 @@ fn status(
     inputs: &Inputs<'_>,
     list: List,
     container: &Container,
-    last: Option<ContainerStatus>,
+    last: Option<&ContainerStatus>,
 ) -> ContainerStatus {
     let mut history = inputs.observed.history(&container.name);
     let newest = history.next();
     let previous = history.find(|status| status.state == cri::ContainerState::Exited);
     let mut status = match newest {
-        Some(newest) => from_runtime(inputs, list, container, newest, last.as_ref()),
-        None => unseen(inputs, list, container, last.as_ref()),
+        Some(newest) => from_runtime(inputs, list, container, newest, last),
+        None => unseen(inputs, list, container, last),
     };
     if let Some(previous) = previous {
         status.last_state = Some(terminated(inputs, previous));
     } else if newest.is_some()
-        && let Some(last) = &last
+        && let Some(last) = last
         && last.restart_count <= status.restart_count
     {
         status.last_state = carried_over(&status, last);

@@ -57,9 +57,10 @@ impl View<'_> {
         for node in self.snapshot.nodes {
             let name = node.metadata.name.clone().unwrap_or_default();
             let runs = should_run(self.snapshot.set, node).0;
-            let Some(own) = self.by_node.get(&name).map(Vec::as_slice).or(runs.then_some(&[]))
-            else {
-                continue;
+            let own = match self.by_node.get(&name) {
+                Some(own) => own.as_slice(),
+                None if runs => &[],
+                None => continue,
             };
             let lives = own.iter().filter(|pod| !pods::is_deleting(pod));
             let (new, old): (Vec<_>, Vec<_>) = lives.cloned().partition(|pod| self.is_updated(pod));

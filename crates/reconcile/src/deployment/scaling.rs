@@ -92,7 +92,7 @@ impl Work<'_> {
             return self.drafts.all_mut().nth(index);
         }
         let Drafts { new, old } = &mut self.drafts;
-        new.as_mut().or(old.last_mut())
+        new.as_mut().or_else(|| old.last_mut())
     }
 
     fn is_saturated(&self) -> bool {

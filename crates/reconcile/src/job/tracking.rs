@@ -97,14 +97,13 @@ fn clean(status: &mut JobStatus, tracked: &BTreeSet<String>) {
 
 impl Work<'_> {
     pub(crate) fn finish(mut self) -> Plan {
-        let said = |number: i32| (number != 0).then_some(number);
-        self.status.active = said(self.active_count);
+        self.status.active = Some(self.active_count).filter(|count| *count != 0);
         self.status.ready = Some(self.ready);
         self.status.terminating = Some(self.terminating);
-        let waits = |pod: &&Arc<Pod>| {
+        let mut tracked = self.snapshot.pods.to_vec();
+        tracked.retain(|pod| {
             facts::is_tracked(pod) && !self.snapshot.released.contains(pods::uid(&pod.metadata))
-        };
-        let mut tracked: Vec<Arc<Pod>> = self.snapshot.pods.iter().filter(waits).cloned().collect();
+        });
         if facts::is_indexed(self.spec) {
             tracked.sort_by_key(|pod| facts::index(pod).unwrap_or(-1));
         }

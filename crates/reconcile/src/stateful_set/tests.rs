@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 
 use super::{Plan, Snapshot, Step, Version, decide};
 
+type Pods = Vec<Arc<Pod>>;
+
 fn now() -> Timestamp {
     "2026-01-01T10:00:00Z".parse().unwrap()
 }
@@ -75,7 +77,7 @@ fn steps(set: &StatefulSet, pods: &[Arc<Pod>]) -> Vec<String> {
 #[test]
 fn an_ordered_set_grows_and_shrinks_one_by_one() {
     let three = set(json!({"replicas": 3}));
-    let cases: Vec<(&StatefulSet, Vec<Arc<Pod>>, Vec<&str>)> = vec![
+    let cases: Vec<(&StatefulSet, Pods, Vec<&str>)> = vec![
         (&three, vec![], vec!["create web-0"]),
         (&three, vec![pod(0, "new", "pending")], vec![]),
         (&three, vec![pod(0, "new", "ready")], vec!["create web-1"]),
@@ -119,7 +121,7 @@ fn a_rollout_goes_from_the_top_down_to_the_partition() {
         json!({"replicas": 3, "updateStrategy":
         {"type": "RollingUpdate", "rollingUpdate": {"partition": partition}}})
     };
-    let cases: Vec<(Value, Vec<Arc<Pod>>, Vec<&str>)> = vec![
+    let cases: Vec<(Value, Pods, Vec<&str>)> = vec![
         (rolling(0), pods(["old"; 3], ready), vec!["delete web-2"]),
         (rolling(0), pods(["old", "old", "new"], ready), vec!["delete web-1"]),
         (rolling(2), pods(["old", "old", "new"], ready), vec![]),

@@ -52,6 +52,10 @@ struct Score<'a> {
 }
 
 impl NodeScore for Score<'_> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a float becomes the nearest whole number there is, as upstream's does"
+    )]
     fn score(&self, node: &NodeInfo) -> i64 {
         let present = self.images.iter().filter_map(|(image, spread)| {
             node.images.get(*image).map(|size| (*size as f64 * spread) as i64)

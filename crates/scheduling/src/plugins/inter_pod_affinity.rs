@@ -321,6 +321,10 @@ impl NodeScore for Score<'_> {
         self.0.0.iter().filter_map(|(_, counts)| counts.at(node.slot)).sum()
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a float becomes the nearest whole number there is, as upstream's does"
+    )]
     fn normalize(&self, _nodes: &[Slot], scores: &mut [i64]) {
         let lowest = scores.iter().copied().min().unwrap_or_default();
         let highest = scores.iter().copied().max().unwrap_or_default();

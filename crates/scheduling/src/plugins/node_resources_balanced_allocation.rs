@@ -70,6 +70,10 @@ impl Score<'_> {
 
 impl NodeScore for Score<'_> {
     /// One minus the standard deviation of the used shares.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a float becomes the nearest whole number there is, as upstream's does"
+    )]
     fn score(&self, node: &NodeInfo) -> i64 {
         let (mut count, mut sum, mut squares) = (0.0, 0.0, 0.0);
         let (mut low, mut high) = (1.0_f64, 0.0_f64);

@@ -280,7 +280,7 @@ impl ScorePlugin for PodTopologySpread {
             return None;
         }
         let all_labels = !own_constraints(cycle.pod).is_empty() || !self.system_defaults;
-        Some(Box::new(Score::new(cycle, constraints, feasible, all_labels)))
+        Some(Box::new(Score::new(cycle, &constraints, feasible, all_labels)))
     }
 }
 
@@ -304,7 +304,7 @@ struct Score<'a> {
 impl<'a> Score<'a> {
     fn new(
         cycle: Cycle<'a>,
-        constraints: Vec<Constraint>,
+        constraints: &[Constraint],
         feasible: &[Slot],
         all_labels: bool,
     ) -> Self {
@@ -364,6 +364,10 @@ fn domains_of(column: &Column, slots: &[Slot]) -> usize {
 
 impl NodeScore for Score<'_> {
     /// The fewer matching pods there are, the better; turned around by `normalize`.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a float becomes the nearest whole number there is, as upstream's does"
+    )]
     fn score(&self, node: &NodeInfo) -> i64 {
         if self.ignored[node.slot.index()] {
             return 0;

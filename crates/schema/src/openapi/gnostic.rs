@@ -13,11 +13,14 @@ pub(super) struct Message(Vec<u8>);
 
 impl Message {
     fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push((value & 0x7f) as u8 | 0x80);
+        loop {
+            let [low, ..] = value.to_le_bytes();
             value >>= 7;
+            if value == 0 {
+                return self.0.push(low);
+            }
+            self.0.push(low | 0x80);
         }
-        self.0.push(value as u8);
     }
 
     fn tag(&mut self, number: u32, wire: u64) {
@@ -53,7 +56,7 @@ impl Message {
     fn whole(&mut self, number: u32, value: Option<&Value>) {
         if let Some(whole) = value.and_then(Value::as_i64) {
             self.tag(number, 0);
-            self.varint(whole as u64);
+            self.varint(whole.cast_unsigned());
         }
     }
 

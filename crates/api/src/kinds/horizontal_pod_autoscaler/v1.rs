@@ -138,8 +138,8 @@ fn take_annotation(object: &mut Value, key: &str) -> Option<Value> {
     serde_json::from_str(&text).ok()
 }
 
-fn list_from_v1(annotation: Option<Value>, part: &str) -> Vec<Value> {
-    let items = annotation.as_ref().and_then(Value::as_array).map(Vec::as_slice);
+fn list_from_v1(annotation: Option<&Value>, part: &str) -> Vec<Value> {
+    let items = annotation.and_then(Value::as_array).map(Vec::as_slice);
     items.unwrap_or_default().iter().map(|metric| metric_from_v1(metric, part)).collect()
 }
 
@@ -149,7 +149,7 @@ pub(super) fn stored(object: &Value) -> Value {
     let spec = tree::make(&mut object, "spec");
     let percent = tree::remove(spec, "targetCPUUtilizationPercentage").filter(|v| !v.is_null());
     let annotation = take_annotation(&mut object, METRICS);
-    let mut metrics = list_from_v1(annotation, "target");
+    let mut metrics = list_from_v1(annotation.as_ref(), "target");
     if let Some(percent) = percent {
         metrics.push(json!({"type": "Resource", "resource": {"name": "cpu",
             "target": {"type": "Utilization", "averageUtilization": percent}}}));
@@ -161,7 +161,7 @@ pub(super) fn stored(object: &Value) -> Value {
         tree::set(tree::make(&mut object, "spec"), "behavior", behavior);
     }
     let annotation = take_annotation(&mut object, STATUSES);
-    let mut statuses = list_from_v1(annotation, "current");
+    let mut statuses = list_from_v1(annotation.as_ref(), "current");
     let conditions = take_annotation(&mut object, CONDITIONS);
     if let Some(status) = tree::child(&mut object, "status") {
         if let Some(percent) = tree::remove(status, "currentCPUUtilizationPercentage") {
