@@ -39,9 +39,15 @@ pub(super) fn redirect(request: &Request<HttpBody>) -> Result<Answer, Status> {
 
 /// The path in front of everything that is proxied, without a trailing slash.
 fn prefix(call: &Call) -> &str {
-    let path = call.info.path.as_str();
-    let behind = path.find("/proxy").map_or(path.len(), |at| at + "/proxy".len());
-    &path[..behind]
+    // `/api/v1/namespaces/NAMESPACE/pods/NAME/proxy` or `/api/v1/nodes/NAME/proxy`: names may hold "proxy" themselves.
+    let segments = if call.info.namespace.is_empty() { 5 } else { 7 };
+    leading(&call.info.path, segments)
+}
+
+/// The first segments of a path.
+fn leading(path: &str, segments: usize) -> &str {
+    let end = path.match_indices('/').nth(segments).map_or(path.len(), |(at, _)| at);
+    &path[..end]
 }
 
 /// The answer with its links and `Location` led through the proxy.
@@ -80,6 +86,19 @@ fn lead_through(prefix: &str, page: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_do_not_end_the_path_of_the_proxy() {
+        let cases = [
+            ("/api/v1/namespaces/proxy-1/pods/proxy/proxy/a/b", 7),
+            ("/api/v1/namespaces/proxy-1/pods/proxy/proxy/", 7),
+            ("/api/v1/namespaces/proxy-1/pods/proxy/proxy", 7),
+        ];
+        for (path, segments) in cases {
+            assert_eq!(leading(path, segments), "/api/v1/namespaces/proxy-1/pods/proxy/proxy");
+        }
+        assert_eq!(leading("/api/v1/nodes/n/proxy/logs/", 5), "/api/v1/nodes/n/proxy");
+    }
 
     #[test]
     fn links_to_the_root_are_led_through_the_proxy() {
