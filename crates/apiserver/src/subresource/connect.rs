@@ -42,7 +42,7 @@ pub(super) async fn answer(
     if call.subresource() != "log" {
         admit(server, call).await?;
     }
-    if call.subresource() == "proxy" && html::needs_slash(&request) {
+    if call.subresource() == "proxy" && html::needs_slash(call, &request) {
         return html::redirect(&request);
     }
     match (&*call.resource.plural, call.subresource()) {

@@ -20,9 +20,9 @@ static LINKS: LazyLock<Option<Regex>> = LazyLock::new(|| {
 });
 
 /// Whether the path ends at `proxy` itself: relative links would then lead astray.
-pub(super) fn needs_slash(request: &Request<HttpBody>) -> bool {
+pub(super) fn needs_slash(call: &Call, request: &Request<HttpBody>) -> bool {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    reads && request.uri().path().ends_with("/proxy")
+    reads && prefix(call) == call.info.path
 }
 
 /// To the same path with a slash.
