@@ -14,6 +14,7 @@ mod cluster_role;
 mod cluster_role_binding;
 mod cluster_trust_bundle;
 mod component_status;
+mod conditions;
 mod config_map;
 mod controller_revision;
 mod cron_job;

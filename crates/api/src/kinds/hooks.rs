@@ -18,6 +18,7 @@ const FAILURE_POLICIES: [&str; 2] = ["Fail", "Ignore"];
 const MATCH_POLICIES: [&str; 2] = ["Equivalent", "Exact"];
 const SIDE_EFFECTS: [&str; 2] = ["None", "NoneOnDryRun"];
 const OPERATIONS: [&str; 5] = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
+const MUTABLE_OPERATIONS: [&str; 4] = ["*", "CONNECT", "CREATE", "UPDATE"];
 const REINVOCATION: [&str; 2] = ["IfNeeded", "Never"];
 const CONDITIONS_MAX: usize = 64;
 const REVIEW_VERSIONS: [&str; 2] = ["v1", "v1beta1"];
@@ -284,6 +285,15 @@ pub(super) fn expression(at: &At<'_>, text: &str, faults: &mut Faults) {
     }
 }
 
+/// A policy that changes objects, and its binding, match no deletions.
+pub(super) fn mutable_operations(resources: &At<'_>, faults: &mut Faults) {
+    let rules = resources.get("resourceRules");
+    for operation in rules.items().flat_map(|rule| rule.get("operations").items()) {
+        let place = At { value: operation.value, path: rules.path.child("operations") };
+        faults.optional_one_of(&place, &MUTABLE_OPERATIONS);
+    }
+}
+
 /// What a policy or binding matches.
 pub(super) fn match_resources(at: &At<'_>, faults: &mut Faults) {
     if !at.is_set() {
@@ -336,7 +346,7 @@ pub(super) fn policy(spec: &At<'_>, faults: &mut Faults) {
 }
 
 fn is_identifier(text: &str) -> bool {
-    const RESERVED: [&str; 23] = [
+    const RESERVED: [&str; 21] = [
         "true",
         "false",
         "null",
@@ -358,8 +368,6 @@ fn is_identifier(text: &str) -> bool {
         "var",
         "void",
         "while",
-        "try",
-        "catch",
     ];
     let first = text.bytes().next();
     first.is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')

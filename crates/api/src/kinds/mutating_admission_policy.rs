@@ -10,7 +10,6 @@ use crate::resource::{Cell, Column, Names, Resource, Scope, Strategy};
 struct MutatingAdmissionPolicy;
 
 const PLURAL: &str = "mutatingadmissionpolicies";
-const OPERATIONS: [&str; 4] = ["*", "CONNECT", "CREATE", "UPDATE"];
 
 /// The rows of this kind.
 pub(super) fn rows() -> Vec<Resource> {
@@ -48,7 +47,7 @@ fn mutation(at: &At<'_>, faults: &mut Faults) {
         }
     };
     if at.get(wanted).is_set() {
-        hooks::expression(&at.get(wanted), "expression is not specified", faults);
+        hooks::expression(&at.get(wanted), "", faults);
     } else {
         let text = format!("must be specified when patchType is {}", kind.text());
         faults.required(&at.get(wanted), &text);
@@ -73,11 +72,7 @@ impl Strategy for MutatingAdmissionPolicy {
         let mutations = spec.get("mutations");
         let mut faults = Faults::default();
         hooks::policy(&spec, &mut faults);
-        let rules = spec.get2("matchConstraints", "resourceRules");
-        for operation in rules.items().flat_map(|rule| rule.get("operations").items()) {
-            let place = At { value: operation.value, path: rules.path.child("operations") };
-            faults.optional_one_of(&place, &OPERATIONS);
-        }
+        hooks::mutable_operations(&spec.get("matchConstraints"), &mut faults);
         if mutations.len() == 0 {
             faults.required(&mutations, "mutations must contain at least one item");
         }

@@ -35,8 +35,10 @@ impl Strategy for MutatingAdmissionPolicyBinding {
     }
 
     fn validate(&self, object: &Value) -> Vec<Error> {
+        let spec = At::root(object).get("spec");
         let mut faults = Faults::default();
-        hooks::binding(&At::root(object).get("spec"), &mut faults);
+        hooks::binding(&spec, &mut faults);
+        hooks::mutable_operations(&spec.get("matchResources"), &mut faults);
         faults.0
     }
 }
@@ -57,6 +59,12 @@ mod tests {
         assert_eq!(
             show(&MutatingAdmissionPolicyBinding.validate(&json!({}))),
             "spec.policyName: Required value"
+        );
+        object["spec"]["matchResources"]["resourceRules"] = json!([{"operations": ["DELETE"],
+            "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"]}]);
+        assert_eq!(
+            show(&MutatingAdmissionPolicyBinding.validate(&object)),
+            "spec.matchResources.resourceRules.operations: Unsupported value: \"DELETE\": supported values: \"*\", \"CONNECT\", \"CREATE\", \"UPDATE\""
         );
     }
 }

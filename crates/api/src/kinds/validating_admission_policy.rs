@@ -6,14 +6,14 @@ use serde_json::Value;
 
 use crate::field::Error;
 use crate::kinds::check::{At, Faults};
-use crate::kinds::{cells, hooks, row, tree};
+use crate::kinds::{cells, conditions, hooks, row, tree};
 use crate::name;
 use crate::resource::{Cell, Column, Names, Resource, Scope, Strategy, Subresource};
 
 struct ValidatingAdmissionPolicy;
 
 const PLURAL: &str = "validatingadmissionpolicies";
-const REASONS: [&str; 4] = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
+const REASONS: [&str; 3] = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
 const ANNOTATIONS_MAX: usize = 20;
 const EXPRESSION_BYTES_MAX: usize = 5 * 1024;
 const EMPTY: &str = "validations or auditAnnotations must contain at least one item";
@@ -50,21 +50,30 @@ pub(super) fn rows() -> Vec<Resource> {
 fn validation(at: &At<'_>, faults: &mut Faults) {
     hooks::expression(at, "expression is not specified", faults);
     let (message, own_expression) = (at.get("message"), at.get("messageExpression"));
-    if !message.text().is_empty() && message.text().trim().is_empty() {
-        faults.invalid(&message, "message must be non-empty if specified");
-    }
-    if message.text().trim().contains('\n') {
-        faults.invalid(&message, "message must not contain line breaks");
-    } else if at.get("expression").text().contains('\n') && message.is_zero() {
-        faults.required(&message, "message must be specified if expression contains line breaks");
-    }
     if !own_expression.text().is_empty() && own_expression.text().trim().is_empty() {
         faults.invalid(&own_expression, "must be non-empty if specified");
+    }
+    if !message.text().is_empty() && message.text().trim().is_empty() {
+        faults.invalid(&message, "message must be non-empty if specified");
+    } else if message.text().trim().contains(['\n', '\r']) {
+        faults.invalid(&message, "message must not contain line breaks");
     }
     faults.optional_one_of(&at.get("reason"), &REASONS);
 }
 
-fn audit_annotations(at: &At<'_>, faults: &mut Faults) {
+/// Keys stand in the audit behind the policy's name.
+fn audit_key(policy: &str, key: &At<'_>, faults: &mut Faults) {
+    if policy.is_empty() {
+        faults.invalid(key, "requires metadata.name be non-empty");
+        return;
+    }
+    let whole = format!("{policy}/{}", key.text());
+    if let Err(fault) = name::qualified(&whole) {
+        faults.invalid_as(key, whole, fault);
+    }
+}
+
+fn audit_annotations(policy: &str, at: &At<'_>, faults: &mut Faults) {
     if at.len() > ANNOTATIONS_MAX {
         let text = format!("must not have more than {ANNOTATIONS_MAX} auditAnnotations");
         faults.invalid(at, text);
@@ -72,7 +81,7 @@ fn audit_annotations(at: &At<'_>, faults: &mut Faults) {
     let mut keys = BTreeSet::new();
     for annotation in at.items() {
         let (key, value) = (annotation.get("key"), annotation.get("valueExpression"));
-        faults.required_rule(&key, name::qualified);
+        audit_key(policy, &key, faults);
         if value.text().trim().is_empty() {
             faults.required(&value, "valueExpression is not specified");
         } else if value.text().len() > EXPRESSION_BYTES_MAX {
@@ -104,7 +113,21 @@ impl Strategy for ValidatingAdmissionPolicy {
         for place in validations.items() {
             validation(&place, &mut faults);
         }
-        audit_annotations(&annotations, &mut faults);
+        audit_annotations(crate::meta::name(object), &annotations, &mut faults);
+        faults.0
+    }
+
+    fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<Error> {
+        let status = At::root(new).get("status");
+        let mut faults = Faults::default();
+        for warning in status.get2("typeChecking", "expressionWarnings").items() {
+            for field in ["warning", "fieldRef"] {
+                if warning.get(field).text().trim().is_empty() {
+                    faults.required(&warning.get(field), "");
+                }
+            }
+        }
+        conditions::conditions(&status.get("conditions"), &mut faults);
         faults.0
     }
 }
@@ -129,6 +152,15 @@ mod tests {
             cells::show(&rows()[0], &object, "2026-01-01T00:00:00Z"),
             ["1", "v1/ConfigMap", "<unknown>"]
         );
+        let annotated = json!({"metadata": {"name": "p"}, "spec": {"auditAnnotations": [
+            {"key": "a", "valueExpression": "'b'"}, {"key": "a", "valueExpression": ""}, {"key": "a/b", "valueExpression": "'c'"}]}});
+        let mut faults = Faults::default();
+        audit_annotations("p", &At::root(&annotated).get2("spec", "auditAnnotations"), &mut faults);
+        let shown = show(&faults.0);
+        assert!(shown.starts_with(
+            "spec.auditAnnotations[1].valueExpression: Required value: valueExpression is not specified\n\
+             spec.auditAnnotations[1].key: Duplicate value: \"a\"\n\
+             spec.auditAnnotations[2].key: Invalid value: \"p/a/b\": "), "{shown}");
         let mut bad = json!({"spec": {"variables": [{"name": "1a", "expression": "1"}]}});
         ValidatingAdmissionPolicy.default(&mut bad);
         assert_eq!(
@@ -137,6 +169,50 @@ mod tests {
              spec.variables[0].name: Invalid value: \"1a\": name is not a valid CEL identifier\n\
              spec.validations: Required value: validations or auditAnnotations must contain at least one item\n\
              spec.auditAnnotations: Required value: validations or auditAnnotations must contain at least one item"
+        );
+    }
+
+    #[test]
+    fn messages_have_one_line_and_rules_may_have_more() {
+        let cases = [
+            (json!({"expression": "true\n&& true"}), ""),
+            (
+                json!({"expression": "true", "message": "a\nb"}),
+                "v.message: Invalid value: \"a\\nb\": message must not contain line breaks",
+            ),
+            (
+                json!({"expression": " ", "messageExpression": " "}),
+                "v.expression: Required value: expression is not specified\nv.messageExpression: Invalid value: \" \": must be non-empty if specified",
+            ),
+            (
+                json!({"expression": "true", "reason": "Unauthorized"}),
+                "v.reason: Unsupported value: \"Unauthorized\": supported values: \"Forbidden\", \"Invalid\", \"RequestEntityTooLarge\"",
+            ),
+        ];
+        for (value, expected) in cases {
+            let object = json!({"v": value});
+            let mut faults = Faults::default();
+            validation(&At::root(&object).get("v"), &mut faults);
+            assert_eq!(show(&faults.0), expected);
+        }
+    }
+
+    #[test]
+    fn a_status_names_types_and_reasons() {
+        let with = |status: Value| {
+            let object = json!({"status": status});
+            show(&ValidatingAdmissionPolicy.validate_status_update(&object, &json!({})))
+        };
+        let condition = json!({"type": "A", "status": "True", "reason": "B", "message": "", "lastTransitionTime": "2024-01-01T00:00:00Z"});
+        assert_eq!(with(json!({"typeChecking": {}, "conditions": [condition]})), "");
+        assert_eq!(
+            with(
+                json!({"typeChecking": {"expressionWarnings": [{"fieldRef": "spec"}]}, "conditions": [{"type": "A", "status": "x"}]})
+            ),
+            "status.typeChecking.expressionWarnings[0].warning: Required value\n\
+             status.conditions[0].status: Unsupported value: \"x\": supported values: \"False\", \"True\", \"Unknown\"\n\
+             status.conditions[0].lastTransitionTime: Required value: must be set\n\
+             status.conditions[0].reason: Required value: must be set"
         );
     }
 }
