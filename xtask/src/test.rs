@@ -49,7 +49,7 @@ pub(crate) fn run(arguments: &TestArguments) -> Result<()> {
             tests.args(["test", "--no-fail-fast"]);
         }
         tests.args(["--workspace", "--exclude", CLUSTER_TESTS]);
-        tests.env("KEELSON_BUSYBOX", &tools.busybox);
+        tests.env("KEELSON_BUSYBOX", &tools.busybox).env("KEELSON_ETCD", &tools.etcd);
         add(&mut total, counted(tests.args(filter))?);
     }
     let binary = release_binary()?;
@@ -61,6 +61,7 @@ pub(crate) fn run(arguments: &TestArguments) -> Result<()> {
     tests.args(["--", "--test-threads", "1"]);
     tests.env("KEELSON_BINARY", &binary).env("KUBECTL", &tools.kubectl);
     tests.env("DOCKER_REGISTRY", &tools.registry).env("BUSYBOX", &tools.busybox);
+    tests.env("KEELSON_ETCD", &tools.etcd);
     add(&mut total, counted(&mut tests)?);
     print(&format!("{} passed, {} failed", total.passed, total.failed));
     if total.failed > 0 {

@@ -1,4 +1,4 @@
-//! What the tests need from outside: upstream's kubectl, Debian's registry and its static busybox.
+//! What the tests need from outside: upstream's kubectl, Debian's registry, etcd and static busybox.
 //!
 //! Everything goes below `target/tools`, so that the machine stays as it was; only `ip` and `curl`, which tests cannot
 //! do without, are installed when the machine has none.
@@ -19,6 +19,7 @@ pub(crate) struct Tools {
     pub(crate) kubectl: PathBuf,
     pub(crate) registry: PathBuf,
     pub(crate) busybox: PathBuf,
+    pub(crate) etcd: PathBuf,
 }
 
 impl Tools {
@@ -36,6 +37,7 @@ impl Tools {
             kubectl: kubectl(&folder)?,
             registry: from_debian(&folder, "docker-registry", "usr/bin/docker-registry")?,
             busybox: from_debian(&folder, "busybox-static", "bin/busybox")?,
+            etcd: from_debian(&folder, "etcd-server", "usr/bin/etcd")?,
         };
         let version = output(program(&tools.kubectl).args(["version", "--client"]))?;
         say(&format!("kubectl: {}", version.lines().next().unwrap_or_default()));

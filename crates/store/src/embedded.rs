@@ -8,18 +8,16 @@
 //! on disk, so an error means "did not happen". A transaction that changes nothing (no operations, or
 //! deletions of keys that do not exist) takes no revision, as in etcd.
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use clock::Clock;
 use task::Scope;
 
-use crate::limits::{KEY_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_OPERATIONS_MAX};
+use crate::validate::validate;
 use crate::{
     KeyRange, LeaseId, RangeRequest, RangeResponse, Revision, Store, StoreError, Transaction,
     TransactionResult, Watch,
@@ -28,7 +26,6 @@ use crate::{
 mod chain;
 mod committer;
 mod disk;
-mod fanout;
 mod fjall_disk;
 mod index;
 mod journal_check;
@@ -38,6 +35,7 @@ mod options;
 mod rebuild;
 mod record;
 mod recover;
+mod restore;
 mod shared;
 mod state;
 mod writer;
@@ -48,6 +46,7 @@ use fjall_disk::FjallDisk;
 use load::Contents;
 pub use options::EmbeddedOptions;
 pub use recover::{RecoveryReport, recover};
+pub use restore::restore;
 use shared::Shared;
 use writer::{Request, Writer};
 
@@ -216,34 +215,12 @@ impl Store for EmbeddedStore {
         self.inner.writer.ask(self.now_ms(), |reply| Request::KeepAlive { lease, reply }).await
     }
 
+    async fn lease_ttl(&self, lease: LeaseId) -> Result<u64, StoreError> {
+        self.inner.writer.ask(self.now_ms(), |reply| Request::LeaseTtl { lease, reply }).await
+    }
+
     async fn revoke_lease(&self, lease: LeaseId) -> Result<(), StoreError> {
         self.inner.writer.ask(self.now_ms(), |reply| Request::Revoke { lease, reply }).await
-    }
-}
-
-/// Refuses transactions that no store takes.
-fn validate(transaction: &Transaction) -> Result<(), StoreError> {
-    let invalid = |reason: String| Err(StoreError::InvalidTransaction { reason });
-    let (compares, operations) = (&transaction.compares, &transaction.operations);
-    if compares.len().max(operations.len()) > TRANSACTION_OPERATIONS_MAX {
-        return invalid(format!("more than {TRANSACTION_OPERATIONS_MAX} operations"));
-    }
-    let keys = compares.iter().map(|compare| &compare.key);
-    for key in keys.chain(operations.iter().map(crate::Operation::key)) {
-        if key.is_empty() || key.len() > KEY_BYTES_MAX {
-            return invalid(format!("a key of {} bytes", key.len()));
-        }
-    }
-    let size = writer::size(transaction);
-    if size > TRANSACTION_BYTES_MAX {
-        return invalid(format!("{size} bytes, more than {TRANSACTION_BYTES_MAX}"));
-    }
-    let mut written: HashSet<&Bytes> = HashSet::new();
-    match operations.iter().find(|operation| !written.insert(operation.key())) {
-        Some(twice) if operations.len() > 1 => {
-            invalid(format!("key {:?} is written twice", twice.key()))
-        }
-        _ => Ok(()),
     }
 }
 

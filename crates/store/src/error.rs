@@ -57,8 +57,23 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The engine failed. Whether a transaction that ends this way took place is decided: it did not,
-    /// for the embedded engine.
+    /// Nobody knows whether the transaction took place: the etcd member that was asked did not answer, or
+    /// lost its leader meanwhile. What was read before has to be read again.
+    #[error("it is unknown whether etcd has managed to {attempted}")]
+    Uncertain {
+        /// What was being done.
+        attempted: &'static str,
+        /// etcd's or the connection's own words.
+        #[source]
+        source: EngineError,
+    },
+    /// The store cannot be opened with these options.
+    #[error("{reason}")]
+    InvalidOption {
+        /// Which, and what is wrong with it.
+        reason: String,
+    },
+    /// The engine failed. A transaction that ends this way did not take place.
     #[error("the storage engine failed while it tried to {attempted}")]
     Engine {
         /// What was being done.

@@ -3,15 +3,20 @@
 //! A [`Store`] is an ordered map of byte keys to byte values under one global revision. Every write
 //! transaction that changes something takes the next revision; all its changes share it. Reads may name
 //! any revision that compaction has kept; watches deliver every change from a revision on, in order.
-//! Two implementations: the embedded engine ([`embedded`]) and an etcd v3 cluster (later). Neither knows
-//! anything of Kubernetes.
+//! Two implementations: the embedded engine ([`embedded`]) and an etcd v3 cluster ([`etcd`]). Neither knows
+//! anything of Kubernetes. [`snapshot`] saves and restores either.
 
 use async_trait::async_trait;
 
+mod commit;
 pub mod embedded;
 mod error;
+pub mod etcd;
+mod fanout;
 pub mod limits;
+pub mod snapshot;
 mod types;
+mod validate;
 mod watch;
 
 pub use error::{EngineError, StoreError};
@@ -45,6 +50,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Starts the lease's time afresh; answers its time to live in seconds.
     async fn keep_alive(&self, lease: LeaseId) -> Result<u64, StoreError>;
+
+    /// The time to live that a lease was granted, in seconds.
+    async fn lease_ttl(&self, lease: LeaseId) -> Result<u64, StoreError>;
 
     /// Ends a lease and deletes its keys.
     async fn revoke_lease(&self, lease: LeaseId) -> Result<(), StoreError>;

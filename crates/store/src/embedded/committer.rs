@@ -15,9 +15,11 @@ use super::record::{
     ChangeRef, FACT_COMPACTED, RowKey, encode_change, encode_fact, encode_lease, lease_row,
 };
 use super::shared::{NEVER_MS, Shared};
-use super::state::{Applied, Commit, State};
+use super::state::{Applied, Sizes, State};
+use crate::commit::Commit;
 use crate::limits::{
-    GARBAGE_SLICE_REVISIONS, LEASE_TTL_SECONDS, LEASES_MAX, TRANSACTION_OPERATIONS_MAX,
+    GARBAGE_SLICE_REVISIONS, HISTORY_BYTES_LEAST, LEASE_TTL_SECONDS, LEASES_MAX,
+    TRANSACTION_OPERATIONS_MAX,
 };
 use crate::{Event, LeaseId, Operation, Revision, StoreError, Transaction, TransactionResult};
 
@@ -47,6 +49,14 @@ impl HistoryLimits {
     /// now and then and not all the time.
     fn age_over_ms(&self) -> i64 {
         self.age_max_ms.saturating_add(self.age_max_ms / 8)
+    }
+
+    /// What the history of this much data may hold: as much as the data itself, within bounds, so that a
+    /// small cluster stays small however busy it is.
+    fn bytes_max(&self, sizes: Sizes) -> usize {
+        let record_bytes = usize::try_from(sizes.record_bytes).unwrap_or(usize::MAX);
+        let live_bytes = record_bytes.saturating_sub(sizes.history_bytes);
+        live_bytes.max(HISTORY_BYTES_LEAST).min(self.bytes_max)
     }
 }
 
@@ -271,14 +281,14 @@ impl Committer {
         let history = state.history();
         let limits = self.limits;
         let mut bytes = state.sizes().history_bytes;
+        let bytes_max = limits.bytes_max(state.sizes());
         let mut count = history.len();
         // Once over a limit, go some way below it, so that this is not done for every write.
-        let (count_target, bytes_target) =
-            if count > limits.revisions_max || bytes > limits.bytes_max {
-                (limits.revisions_max / 8 * 7, limits.bytes_max / 8 * 7)
-            } else {
-                (usize::MAX, usize::MAX)
-            };
+        let (count_target, bytes_target) = if count > limits.revisions_max || bytes > bytes_max {
+            (limits.revisions_max / 8 * 7, bytes_max / 8 * 7)
+        } else {
+            (usize::MAX, usize::MAX)
+        };
         let oldest_ms = now_ms.saturating_sub(limits.age_max_ms);
         let mut floor = 0;
         for commit in history {
@@ -317,7 +327,7 @@ impl Committer {
         let state = self.shared.state.read();
         let oldest_ms = now_ms.saturating_sub(self.limits.age_over_ms());
         state.history().len() > self.limits.revisions_max
-            || state.sizes().history_bytes > self.limits.bytes_max
+            || state.sizes().history_bytes > self.limits.bytes_max(state.sizes())
             || state.history().front().is_some_and(|commit| commit.time_ms <= oldest_ms)
     }
 
@@ -369,6 +379,10 @@ impl Committer {
         let ttl_seconds = self.leases.keep_alive(lease, now_ms);
         self.note_next_work();
         ttl_seconds
+    }
+
+    pub(super) fn lease_ttl(&self, lease: LeaseId) -> Result<u64, StoreError> {
+        self.leases.ttl_seconds(lease).ok_or(StoreError::LeaseNotFound(lease))
     }
 
     /// Deletes the keys of a lease, then the lease: a crash between the two ends it again later.

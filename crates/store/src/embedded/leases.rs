@@ -58,6 +58,11 @@ impl Leases {
         Ok(lease.ttl_seconds)
     }
 
+    /// How long a lease lasts when it is kept alive.
+    pub(super) fn ttl_seconds(&self, id: LeaseId) -> Option<u64> {
+        self.leases.get(&id.0).map(|lease| lease.ttl_seconds)
+    }
+
     /// Takes a lease off the table.
     pub(super) fn remove(&mut self, id: i64) {
         if let Some(lease) = self.leases.remove(&id) {

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use parking_lot::{Mutex, RwLock};
 
-use super::fanout::Fanout;
 use super::state::State;
+use crate::fanout::Fanout;
 use crate::limits::{HISTORY_SLICE_REVISIONS, RANGE_SLICE_KEYS};
 use crate::{EventBatch, KeyRange, RangeRequest, RangeResponse, Revision, StoreError};
 

@@ -5,56 +5,14 @@
 //! flush failed. No I/O, no time, no locks.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::chain::Version;
 use super::index::Index;
 use super::record::{RowKey, record_bytes};
-use crate::{
-    Compare, Event, EventBatch, KeyRange, KeyValue, Operation, Revision, StoreError, Transaction,
-};
-
-/// What a committed revision costs in the history beyond its keys and values, in bytes.
-const COMMIT_OVERHEAD_BYTES: usize = 320;
-
-/// All changes of one revision.
-#[derive(Clone, Debug)]
-pub(super) struct Commit {
-    pub(super) revision: u64,
-    pub(super) time_ms: i64,
-    pub(super) events: Arc<[Event]>,
-    /// Memory that the history holds on to because of this commit.
-    pub(super) bytes: usize,
-}
-
-impl Commit {
-    pub(super) fn new(revision: u64, time_ms: i64, events: Vec<Event>) -> Self {
-        let bytes = events.iter().map(history_bytes).sum::<usize>() + COMMIT_OVERHEAD_BYTES;
-        Self { revision, time_ms, events: events.into(), bytes }
-    }
-
-    /// The part of the commit inside `range`; the whole is shared, not copied.
-    pub(super) fn within(&self, range: &KeyRange) -> Option<EventBatch> {
-        let inside = self.events.iter().filter(|event| range.contains(event.key())).count();
-        if inside == 0 {
-            return None;
-        }
-        let events = if inside == self.events.len() {
-            Arc::clone(&self.events)
-        } else {
-            self.events.iter().filter(|event| range.contains(event.key())).cloned().collect()
-        };
-        Some(EventBatch { revision: Revision(self.revision), events })
-    }
-}
-
-/// What an event keeps alive that the newest state would not.
-fn history_bytes(event: &Event) -> usize {
-    let previous = event.previous().map_or(0, |previous| previous.value.len());
-    size_of::<Event>() + previous
-}
+use crate::commit::Commit;
+use crate::{Compare, Event, KeyRange, KeyValue, Operation, Revision, StoreError, Transaction};
 
 /// What became of a transaction.
 #[derive(Debug)]

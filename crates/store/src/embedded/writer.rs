@@ -11,7 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::committer::{Committer, Reply, Waiting};
 use crate::limits::{GROUP_BYTES_MAX, GROUP_TRANSACTIONS_MAX, REQUESTS_WAITING_MAX};
-use crate::{LeaseId, Operation, Revision, StoreError, Transaction};
+use crate::validate::size;
+use crate::{LeaseId, Revision, StoreError};
 
 /// One thing asked of the writer.
 #[derive(Debug)]
@@ -26,6 +27,10 @@ pub(super) enum Request {
         reply: Reply<LeaseId>,
     },
     KeepAlive {
+        lease: LeaseId,
+        reply: Reply<u64>,
+    },
+    LeaseTtl {
         lease: LeaseId,
         reply: Reply<u64>,
     },
@@ -185,18 +190,12 @@ fn serve(committer: &mut Committer, request: Request, now_ms: i64) {
         Request::KeepAlive { lease, reply } => {
             let _gone = reply.send(committer.keep_alive(lease, now_ms));
         }
+        Request::LeaseTtl { lease, reply } => {
+            let _gone = reply.send(committer.lease_ttl(lease));
+        }
         Request::Revoke { lease, reply } => {
             let _gone = reply.send(committer.revoke(lease, now_ms));
         }
         Request::Tick => committer.expire_leases(now_ms),
     }
-}
-
-/// The bytes of keys and values that a transaction writes.
-pub(super) fn size(transaction: &Transaction) -> usize {
-    let operation = |operation: &Operation| match operation {
-        Operation::Put { key, value, .. } => key.len() + value.len(),
-        Operation::Delete { key } => key.len(),
-    };
-    transaction.operations.iter().map(operation).sum()
 }

@@ -2,8 +2,9 @@
 
 use super::super::chain::Version;
 use super::super::record::{Record, RowKey};
-use super::{Commit, State};
+use super::State;
 use crate::Event;
+use crate::commit::Commit;
 
 /// Takes records in the order of their rows and turns into a [`State`].
 #[derive(Debug)]

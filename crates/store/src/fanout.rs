@@ -20,7 +20,7 @@ use futures::task::AtomicWaker;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
-use super::state::Commit;
+use crate::commit::Commit;
 use crate::limits::{
     CROWD_PACE_NANOSECONDS, WATCH_BATCHES_MAX, WATCH_BYTES_MAX, WATCH_TAKE_BATCHES,
     WATCHERS_WOKEN_INLINE_MAX,
@@ -32,7 +32,7 @@ const TRIM_STEP_BATCHES: usize = 64;
 
 /// All groups, and how far they have been filled.
 #[derive(Debug, Default)]
-pub(super) struct Fanout {
+pub(crate) struct Fanout {
     registry: Mutex<Registry>,
     published: AtomicU64,
     crowd_waits: Notify,
@@ -75,12 +75,12 @@ struct Watcher {
 
 impl Fanout {
     /// Everything up to `revision` was published before there were watchers.
-    pub(super) fn new(revision: u64) -> Self {
+    pub(crate) fn new(revision: u64) -> Self {
         Self { published: AtomicU64::new(revision), ..Self::default() }
     }
 
     /// Appends commits, oldest first, to the rings that they concern, and wakes.
-    pub(super) fn publish(&self, commits: &[Commit]) {
+    pub(crate) fn publish(&self, commits: &[Commit]) {
         let Some(newest) = commits.last().map(|commit| commit.revision) else { return };
         let registry = self.registry.lock();
         for group in registry.ranges.values() {
@@ -106,8 +106,31 @@ impl Fanout {
         }
     }
 
+    /// Notes that nothing is to come up to `revision`, though no watched change has it.
+    pub(crate) fn advance(&self, revision: u64) {
+        let _registry = self.registry.lock();
+        self.published.fetch_max(revision, Ordering::AcqRel);
+    }
+
+    /// Ends every watch with `TooSlow`: changes up to `revision` have been missed.
+    pub(crate) fn break_off(&self, revision: u64) {
+        let mut registry = self.registry.lock();
+        let (ranges, keys) =
+            (std::mem::take(&mut registry.ranges), std::mem::take(&mut registry.keys));
+        for group in ranges.into_values().chain(keys.into_values()) {
+            let mut ring = group.ring.write();
+            ring.batches.clear();
+            ring.bytes = 0;
+            ring.dropped_through = u64::MAX;
+            drop(ring);
+            group.has_news.store(true, Ordering::Relaxed);
+            group.wake_all();
+        }
+        self.published.fetch_max(revision, Ordering::AcqRel);
+    }
+
     /// Wakes the large groups that have news, for ever.
-    pub(super) async fn wake_crowds(self: Arc<Self>, clock: Clock) {
+    pub(crate) async fn wake_crowds(self: Arc<Self>, clock: Clock) {
         loop {
             self.crowd_waits.notified().await;
             let groups: Vec<_> = {
@@ -122,7 +145,7 @@ impl Fanout {
 
     /// Adds a watcher for what is published from now on. The answer's `joined_at` is the newest
     /// revision that it will not see.
-    pub(super) fn join(self: &Arc<Self>, range: KeyRange) -> Result<Subscription, StoreError> {
+    pub(crate) fn join(self: &Arc<Self>, range: KeyRange) -> Result<Subscription, StoreError> {
         let mut registry = self.registry.lock();
         if registry.closed {
             return Err(StoreError::Closed);
@@ -153,7 +176,7 @@ impl Fanout {
     }
 
     /// Ends every watch.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         let mut registry = self.registry.lock();
         registry.closed = true;
         for group in registry.ranges.values().chain(registry.keys.values()) {
@@ -166,10 +189,14 @@ impl Fanout {
         let mut registry = self.registry.lock();
         let mut ring = group.ring.write();
         ring.watchers.retain(|other| !Arc::ptr_eq(other, watcher));
+        let is_this = |have: &Arc<Group>| std::ptr::eq(&raw const **have, group);
         if ring.watchers.is_empty() {
+            // After a break another group may have taken the place of this one.
             if group.range.is_single_key() {
-                registry.keys.remove(&group.range.start);
-            } else {
+                if registry.keys.get(&group.range.start).is_some_and(is_this) {
+                    registry.keys.remove(&group.range.start);
+                }
+            } else if registry.ranges.get(&group.range).is_some_and(is_this) {
                 registry.ranges.remove(&group.range);
             }
         }
@@ -280,12 +307,12 @@ fn event_bytes(event: &crate::Event) -> usize {
 
 /// One watcher's end: the stream of its batches.
 #[derive(Debug)]
-pub(super) struct Subscription {
+pub(crate) struct Subscription {
     fanout: Arc<Fanout>,
     group: Arc<Group>,
     watcher: Arc<Watcher>,
     waiting: VecDeque<EventBatch>,
-    pub(super) joined_at: u64,
+    pub(crate) joined_at: u64,
     cursor: u64,
     ended: bool,
 }
@@ -293,13 +320,13 @@ pub(super) struct Subscription {
 impl Subscription {
     /// Puts `backlog` in front of what the subscription delivers by itself, and skips everything up to
     /// and including `after`.
-    pub(super) fn start(&mut self, backlog: VecDeque<EventBatch>, after: u64) {
+    pub(crate) fn start(&mut self, backlog: VecDeque<EventBatch>, after: u64) {
         self.waiting = backlog;
         self.skip_to(self.cursor.max(after));
     }
 
     /// A closure that asks for a progress mark.
-    pub(super) fn progress(&self) -> impl Fn() + Send + Sync + 'static {
+    pub(crate) fn progress(&self) -> impl Fn() + Send + Sync + 'static {
         let watcher = Arc::clone(&self.watcher);
         move || {
             watcher.progress_wanted.store(true, Ordering::Release);

@@ -1,0 +1,342 @@
+//! The members of the cluster: which one is asked, for how long, and what is tried again elsewhere.
+//!
+//! Reads may be asked again of another member at will. A write may not, once it could have reached one: it
+//! might take place twice. What etcd answers is told apart here from what it did not answer.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use clock::Clock;
+use http::uri::PathAndQuery;
+use prost::Message;
+use tonic::client::Grpc;
+use tonic::metadata::MetadataValue;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Code, Request, Status, Streaming};
+use tonic_prost::ProstCodec;
+
+use super::options::EtcdOptions;
+use crate::limits::{
+    ETCD_ANSWER_BYTES_MAX, ETCD_ATTEMPTS_MAX, ETCD_BACKOFF, ETCD_CONNECT_MAX, ETCD_PING_ANSWER_MAX,
+    ETCD_PING_PERIOD, ETCD_READ_MAX, ETCD_WRITE_MAX,
+};
+use crate::{LeaseId, Revision, StoreError};
+
+/// Bytes that may be on their way before a member waits for us.
+const WINDOW_BYTES: u32 = 8 << 20;
+
+/// Whether a request may take place more than once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Repeat {
+    /// It changes nothing, or the same again.
+    Harmless,
+    /// Only when it certainly did not take place.
+    OnlyUndone,
+}
+
+/// Why an attempt failed.
+#[derive(Debug)]
+enum Fault {
+    /// The cluster has spoken.
+    Final(StoreError),
+    /// It did not take place.
+    Undone(Status),
+    /// Nobody knows.
+    Unknown(Status),
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Members {
+    channels: Vec<Channel>,
+    current: AtomicUsize,
+    clock: Clock,
+}
+
+impl Members {
+    /// Connects to nobody yet.
+    pub(super) fn new(options: &EtcdOptions) -> Result<Self, StoreError> {
+        let channels = options.servers.iter().map(|server| channel(server, options));
+        let channels = channels.collect::<Result<Vec<_>, _>>()?;
+        if channels.is_empty() {
+            let reason = "no etcd server is named".to_owned();
+            return Err(StoreError::InvalidOption { reason });
+        }
+        Ok(Self { channels, current: AtomicUsize::new(0), clock: options.clock.clone() })
+    }
+
+    /// Asks one member after the other, as far as `repeat` allows.
+    pub(super) async fn call<Q, A>(
+        &self,
+        method: &'static str,
+        attempted: &'static str,
+        request: Q,
+        repeat: Repeat,
+    ) -> Result<A, StoreError>
+    where
+        Q: Message + Clone + Default + 'static,
+        A: Message + Default + 'static,
+    {
+        let mut pause = ETCD_BACKOFF.0;
+        let mut attempt = 1;
+        loop {
+            let at = self.current.load(Ordering::Relaxed);
+            let limit = if repeat == Repeat::Harmless { ETCD_READ_MAX } else { ETCD_WRITE_MAX };
+            let fault = match self.ask(at, method, request.clone(), limit).await {
+                Ok(answer) => return Ok(answer),
+                Err(status) => judge(status),
+            };
+            let status = match fault {
+                Fault::Final(error) => return Err(error),
+                Fault::Unknown(status) if repeat == Repeat::OnlyUndone => {
+                    self.leave(at);
+                    return Err(StoreError::Uncertain { attempted, source: source(status) });
+                }
+                Fault::Undone(status) | Fault::Unknown(status) => status,
+            };
+            self.leave(at);
+            if attempt >= ETCD_ATTEMPTS_MAX {
+                return Err(StoreError::engine(attempted, status));
+            }
+            // The others are tried at once; only when all have failed there is something to wait for.
+            if attempt % self.channels.len() == 0 {
+                self.clock.sleep(pause).await;
+                pause = (pause * 2).min(ETCD_BACKOFF.1);
+            }
+            attempt += 1;
+        }
+    }
+
+    async fn ask<Q, A>(
+        &self,
+        at: usize,
+        method: &'static str,
+        request: Q,
+        limit: Duration,
+    ) -> Result<A, Status>
+    where
+        Q: Message + Default + 'static,
+        A: Message + Default + 'static,
+    {
+        let mut grpc = self.grpc(at).await?;
+        let path = PathAndQuery::from_static(method);
+        let codec = ProstCodec::<Q, A>::default();
+        let asking = grpc.unary(led(request), path, codec);
+        let answered = tokio::time::timeout(limit, asking).await;
+        answered.unwrap_or_else(|_| Err(silent())).map(tonic::Response::into_inner)
+    }
+
+    /// Opens a stream that sends `first` and nothing after it; one attempt, at the member after the
+    /// last that failed.
+    pub(super) async fn stream<Q, A>(
+        &self,
+        method: &'static str,
+        first: Q,
+    ) -> Result<(Streaming<A>, usize), StoreError>
+    where
+        Q: Message + Default + 'static,
+        A: Message + Default + 'static,
+    {
+        let at = self.current.load(Ordering::Relaxed);
+        let open = async {
+            let mut grpc = self.grpc(at).await?;
+            let path = PathAndQuery::from_static(method);
+            let codec = ProstCodec::<Q, A>::default();
+            let requests = futures::StreamExt::chain(
+                futures::stream::iter([first]),
+                futures::stream::pending(),
+            );
+            let opening = grpc.streaming(led(requests), path, codec);
+            let opened = tokio::time::timeout(ETCD_READ_MAX, opening).await;
+            opened.unwrap_or_else(|_| Err(silent())).map(tonic::Response::into_inner)
+        };
+        match open.await {
+            Ok(stream) => Ok((stream, at)),
+            Err(status) => {
+                self.leave(at);
+                Err(settle(status, "open a stream"))
+            }
+        }
+    }
+
+    /// Asks for the first answer of a stream, of one member after the other; asking twice must be harmless.
+    pub(super) async fn first_of_stream<Q, A>(
+        &self,
+        method: &'static str,
+        attempted: &'static str,
+        request: Q,
+    ) -> Result<A, StoreError>
+    where
+        Q: Message + Clone + Default + 'static,
+        A: Message + Default + 'static,
+    {
+        let mut last = None;
+        for _ in 0..self.channels.len() {
+            let (mut stream, at) = match self.stream::<Q, A>(method, request.clone()).await {
+                Ok(opened) => opened,
+                Err(error) => {
+                    last = Some(error);
+                    continue;
+                }
+            };
+            let answered = tokio::time::timeout(ETCD_READ_MAX, stream.message()).await;
+            match answered.unwrap_or_else(|_| Err(silent())) {
+                Ok(Some(answer)) => return Ok(answer),
+                Ok(None) => last = Some(StoreError::Closed),
+                Err(status) => last = Some(settle(status, attempted)),
+            }
+            self.leave(at);
+        }
+        Err(last.unwrap_or(StoreError::Closed))
+    }
+
+    async fn grpc(&self, at: usize) -> Result<Grpc<Channel>, Status> {
+        let channel = self.channels[at % self.channels.len()].clone();
+        let mut grpc = Grpc::new(channel).max_decoding_message_size(ETCD_ANSWER_BYTES_MAX);
+        let ready = tokio::time::timeout(ETCD_CONNECT_MAX, grpc.ready()).await;
+        // A request that was never handed in did not take place.
+        ready
+            .map_err(|_| undone("no connection in time"))?
+            .map_err(|error| undone(&error.to_string()))?;
+        Ok(grpc)
+    }
+
+    /// Turns away from a member that failed, unless somebody has done so already.
+    pub(super) fn leave(&self, at: usize) {
+        let next = (at + 1) % self.channels.len();
+        let _other = self.current.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
+    }
+}
+
+fn channel(server: &str, options: &EtcdOptions) -> Result<Channel, StoreError> {
+    let invalid = |what: &dyn std::fmt::Display| StoreError::InvalidOption {
+        reason: format!("etcd server {server:?}: {what}"),
+    };
+    let is_plain = server.starts_with("http://");
+    if !is_plain && !server.starts_with("https://") {
+        return Err(invalid(&"expected https://HOST:PORT or http://HOST:PORT"));
+    }
+    let mut endpoint = Endpoint::from_shared(server.to_owned())
+        .map_err(|error| invalid(&error))?
+        .connect_timeout(ETCD_CONNECT_MAX)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(ETCD_PING_PERIOD)
+        .keep_alive_timeout(ETCD_PING_ANSWER_MAX)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES);
+    if !is_plain {
+        let mut tls = ClientTlsConfig::new();
+        if let Some(authority) = &options.authority_pem {
+            tls = tls.ca_certificate(Certificate::from_pem(authority));
+        }
+        if let Some((certificate, key)) = &options.identity_pem {
+            tls = tls.identity(Identity::from_pem(certificate, key));
+        }
+        endpoint = endpoint.tls_config(tls).map_err(|error| {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            invalid(&format!("{error}: {}", cause.unwrap_or_default()))
+        })?;
+    }
+    Ok(endpoint.connect_lazy())
+}
+
+/// A request that a member without a leader has to refuse instead of holding on to it.
+fn led<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
+    request
+}
+
+fn undone(why: &str) -> Status {
+    let error: Box<dyn std::error::Error + Send + Sync> = why.into();
+    let mut status = Status::unavailable(why);
+    status.set_source(std::sync::Arc::new(tonic::ConnectError(error)));
+    status
+}
+
+fn silent() -> Status {
+    Status::deadline_exceeded("the member did not answer in time")
+}
+
+fn source(status: Status) -> crate::EngineError {
+    std::sync::Arc::new(status)
+}
+
+/// The error of something that is tried only once.
+pub(super) fn settle(status: Status, attempted: &'static str) -> StoreError {
+    match judge(status) {
+        Fault::Final(error) => error,
+        Fault::Undone(status) | Fault::Unknown(status) => StoreError::engine(attempted, status),
+    }
+}
+
+/// What a failure means. The texts are those of etcd's API.
+fn judge(status: Status) -> Fault {
+    let message = status.message();
+    let says = |text: &str| message.contains(text);
+    let final_error = match status.code() {
+        Code::OutOfRange if says("compacted") => {
+            let unknown = Revision(0);
+            Some(StoreError::Compacted { requested: unknown, compacted: unknown })
+        }
+        Code::OutOfRange if says("future revision") => {
+            let unknown = Revision(0);
+            Some(StoreError::FutureRevision { requested: unknown, newest: unknown })
+        }
+        Code::NotFound if says("lease") => Some(StoreError::LeaseNotFound(LeaseId(0))),
+        Code::ResourceExhausted if says("space exceeded") => Some(StoreError::NoSpace),
+        Code::InvalidArgument => {
+            Some(StoreError::InvalidTransaction { reason: message.to_owned() })
+        }
+        Code::PermissionDenied | Code::Unauthenticated | Code::Unimplemented => {
+            Some(StoreError::engine("be let in by etcd", status.clone()))
+        }
+        _ => None,
+    };
+    if let Some(error) = final_error {
+        return Fault::Final(error);
+    }
+    let refused = says("etcdserver: no leader") || says("etcdserver: too many requests");
+    if refused || never_connected(&status) { Fault::Undone(status) } else { Fault::Unknown(status) }
+}
+
+/// Whether the request never left this machine.
+fn never_connected(status: &Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if error.is::<tonic::ConnectError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_told_apart() {
+        let kind = |status: Status| match judge(status) {
+            Fault::Final(error) => format!("{error}"),
+            Fault::Undone(_) => "undone".to_owned(),
+            Fault::Unknown(_) => "unknown".to_owned(),
+        };
+        let space = Status::resource_exhausted("etcdserver: mvcc: database space exceeded");
+        assert_eq!(kind(space), "no space left on the device of the store");
+        let twice = Status::invalid_argument("etcdserver: duplicate key given in txn request");
+        assert!(kind(twice).starts_with("invalid transaction"));
+        for (status, expected) in [
+            (Status::unavailable("etcdserver: no leader"), "undone"),
+            (Status::unavailable("etcdserver: leader changed"), "unknown"),
+            (Status::unavailable("etcdserver: request timed out"), "unknown"),
+            (Status::unknown("transport error"), "unknown"),
+            (undone("connection refused"), "undone"),
+            (silent(), "unknown"),
+        ] {
+            assert_eq!(kind(status.clone()), expected, "{status}");
+        }
+    }
+}
