@@ -189,11 +189,12 @@ pub(crate) fn tear_down(directory: &Path) -> Result<(), VolumeError> {
     if !directory.exists() {
         return Ok(());
     }
-    linux::mount::unmount_below(directory).map_err(|error| VolumeError::mount(&error))?;
-    let table = linux::mount::table().map_err(|error| VolumeError::mount(&error))?;
-    if let Some(busy) = table.iter().find(|entry| entry.target.starts_with(directory)) {
-        let text = format!("{} is still mounted", busy.target.display());
-        return Err(VolumeError::Mount(text));
+    let unmounted =
+        linux::mount::unmount_below(directory).map_err(|error| VolumeError::mount(&error))?;
+    for target in unmounted {
+        if linux::mount::is_mount_point(&target).map_err(|error| VolumeError::mount(&error))? {
+            return Err(VolumeError::Mount(format!("{} is still mounted", target.display())));
+        }
     }
     match std::fs::remove_dir_all(directory) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

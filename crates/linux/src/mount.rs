@@ -53,6 +53,14 @@ pub fn table() -> Result<Vec<MountEntry>, MountError> {
     Ok(text.lines().filter_map(parse_line).collect())
 }
 
+/// Where something is mounted, in the order of mounting.
+fn targets() -> Result<Vec<PathBuf>, MountError> {
+    let path = Path::new("/proc/self/mountinfo");
+    let text = fs::read_to_string(path).map_err(|error| MountError::new("read", path, error))?;
+    let target = |line: &str| line.split(' ').nth(4).map(|target| PathBuf::from(unescape(target)));
+    Ok(text.lines().filter_map(target).collect())
+}
+
 fn parse_line(line: &str) -> Option<MountEntry> {
     let (left, right) = line.split_once(" - ")?;
     let mut left = left.split(' ').skip(3);
@@ -73,6 +81,9 @@ fn parse_line(line: &str) -> Option<MountEntry> {
 
 /// The kernel writes blanks and backslashes as three octal digits.
 fn unescape(text: &str) -> String {
+    if !text.contains('\\') {
+        return text.to_owned();
+    }
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {
@@ -95,9 +106,17 @@ fn unescape(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Whether something is mounted exactly at `path`.
+/// Whether something is mounted exactly at `path`. Does not read the table, which is long where many
+/// containers run.
 pub fn is_mount_point(path: &Path) -> Result<bool, MountError> {
-    Ok(table()?.iter().any(|entry| entry.target == path))
+    use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+    use rustix::io::Errno;
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    match statx(CWD, path, flags, StatxFlags::empty()) {
+        Ok(found) => Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+        Err(error) => Err(MountError::new("look at", path, error)),
+    }
 }
 
 /// Mounts `source` at `target`, with everything below it when `recursive`.
@@ -157,17 +176,19 @@ pub fn unmount(target: &Path) -> Result<(), MountError> {
     }
 }
 
-/// Unmounts everything at and below `root`, the latest first. Goes on after a failure and answers the
-/// first one.
-pub fn unmount_below(root: &Path) -> Result<(), MountError> {
+/// Unmounts everything at and below `root`, the latest first, and answers where that was. Goes on after a
+/// failure and answers the first one.
+pub fn unmount_below(root: &Path) -> Result<Vec<PathBuf>, MountError> {
+    let mut targets = targets()?;
+    targets.retain(|target| target.starts_with(root));
     let mut first = Ok(());
-    for entry in table()?.iter().rev().filter(|entry| entry.target.starts_with(root)) {
-        let done = unmount(&entry.target);
+    for target in targets.iter().rev() {
+        let done = unmount(target);
         if first.is_ok() {
             first = done;
         }
     }
-    first
+    first.map(|()| targets)
 }
 
 #[cfg(test)]

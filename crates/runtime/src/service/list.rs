@@ -25,21 +25,22 @@ impl Runtime {
 
     pub(super) fn sandboxes(&self, filter: &PodSandboxFilter) -> Vec<PodSandbox> {
         let state = lock(&self.inner.state);
-        let records = state.sandboxes.values().map(|sandbox| sandbox.record());
-        let matching = records.filter(|record| {
+        // Of all that exist, only what is asked for is copied.
+        let matching = state.sandboxes.values().filter(|sandbox| {
+            let record = lock(&sandbox.record);
             filter.id.as_ref().is_none_or(|id| record.id.starts_with(id.as_str()))
-                && filter.state.is_none_or(|wanted| wanted == sandbox_state(record))
+                && filter.state.is_none_or(|wanted| wanted == sandbox_state(&record))
                 && has_labels(&record.config.labels, &filter.label_selector)
         });
-        let mut list: Vec<PodSandbox> = matching.map(sandbox_item).collect();
+        let mut list: Vec<PodSandbox> = matching.map(|it| sandbox_item(it.record())).collect();
         list.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
         list
     }
 
     pub(super) fn containers(&self, filter: &ContainerFilter) -> Vec<Container> {
         let state = lock(&self.inner.state);
-        let records = state.containers.values().map(|container| container.record());
-        let matching = records.filter(|record| {
+        let matching = state.containers.values().filter(|container| {
+            let record = lock(&container.record);
             filter.id.as_ref().is_none_or(|id| record.id.starts_with(id.as_str()))
                 && filter.state.is_none_or(|wanted| wanted == record.state())
                 && filter
@@ -48,7 +49,7 @@ impl Runtime {
                     .is_none_or(|id| record.sandbox_id.starts_with(id.as_str()))
                 && has_labels(&record.config.labels, &filter.label_selector)
         });
-        let mut list: Vec<Container> = matching.map(container_item).collect();
+        let mut list: Vec<Container> = matching.map(|it| container_item(it.record())).collect();
         list.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
         list
     }

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,7 +104,9 @@ impl Runtime {
             let directory = runtime.inner.paths.container(&owned);
             let state = runtime.inner.paths.oci().join(&owned);
             let steps = [
-                linux::mount::unmount_below(&directory).err().map(|e| cri::error::chain(&e)),
+                unmount_rootfs(&runtime.inner.paths.rootfs(&owned))
+                    .err()
+                    .map(|e| cri::error::chain(&e)),
                 crate::reset::end_cgroup(cgroups, &cgroup).err().map(|e| cri::error::chain(&e)),
                 remove_directory(&state).err().map(|e| cri::error::chain(&e)),
                 runtime.inner.store.release(&owned).err().map(|e| cri::error::chain(&e)),
@@ -264,6 +267,15 @@ impl Runtime {
     }
 }
 
+/// Nearly always there is one mount and nothing below it; only else is the table of mounts worth reading.
+fn unmount_rootfs(rootfs: &Path) -> std::result::Result<(), linux::mount::MountError> {
+    linux::mount::unmount(rootfs)?;
+    match linux::mount::is_mount_point(rootfs)? {
+        true => linux::mount::unmount_below(rootfs).map(drop),
+        false => Ok(()),
+    }
+}
+
 /// Whether the process is the one that was noted.
 pub(super) fn is_alive(pid: i32, start_time: u64) -> bool {
     pid != 0 && linux::process::start_time(pid) == Some(start_time)
@@ -275,14 +287,14 @@ async fn wait_for_exit(container: &Container, patience: Duration) -> bool {
     matches!(tokio::time::timeout(patience, ended).await, Ok(Ok(_)))
 }
 
-pub(super) fn remove_directory(path: &std::path::Path) -> io::Result<()> {
+pub(super) fn remove_directory(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
 }
 
-fn remove_file(path: &std::path::Path) -> io::Result<()> {
+fn remove_file(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
 
 use linux::cgroup::Cgroups;
 
@@ -101,9 +102,9 @@ impl Container {
     /// Notes the end: what was written before is read, what the process left behind is killed, and the
     /// end is on disk before anybody hears of it.
     pub(super) fn ended(&mut self, exit_code: i32, buffer: &mut [u8]) -> io::Result<Exit> {
-        let cgroup = Cgroups::detect().and_then(|cgroups| cgroups.group(&self.start.cgroup));
+        let cgroup = hierarchies().and_then(|found| found.group(&self.start.cgroup).ok());
         let (mut oom_killed, mut killed) = (false, Ok(0));
-        if let Ok(cgroup) = cgroup {
+        if let Some(cgroup) = cgroup {
             oom_killed = cgroup.oom_kills() > 0;
             if !self.start.own_pid_namespace {
                 killed = cgroup.kill(SIGKILL);
@@ -126,6 +127,13 @@ impl Container {
         fs::write(&temporary, serde_json::to_vec(exit)?)?;
         fs::rename(temporary, self.start.bundle.join("exit.json"))
     }
+}
+
+/// The machine's control groups. The zygote asks first, so that its shims find the answer in their memory
+/// and need not read the table of mounts, which grows with every pod.
+pub(super) fn hierarchies() -> Option<&'static Cgroups> {
+    static FOUND: OnceLock<Option<Cgroups>> = OnceLock::new();
+    FOUND.get_or_init(|| Cgroups::detect().ok()).as_ref()
 }
 
 /// Nanoseconds since 1970.

@@ -41,6 +41,7 @@ fn serve() -> io::Result<()> {
     children.add(Signal::SIGCHLD);
     children.thread_block()?;
     let signals = SignalFd::with_flags(&children, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+    super::container::hierarchies();
     let mut zygote = Zygote { socket, signals, wire: Wire::default() };
     loop {
         zygote.wait()?;
