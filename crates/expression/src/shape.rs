@@ -1,0 +1,190 @@
+//! What is known of a variable before there is a value: its type, and how large it can get.
+//!
+//! Sizes bound what a rule can cost. They are upstream's estimates, from the bounds in a schema and from
+//! how much fits into one request.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use schema::{Kind, Schema};
+use serde_json::Value as Json;
+
+use crate::limits::{REQUEST_BYTES_MAX, SHAPE_DEPTH_MAX};
+use crate::names::escape;
+use crate::types::{ObjectType, Type};
+
+/// Smallest JSON forms in bytes.
+const STRING_BYTES_MIN: u64 = 2;
+const NUMBER_BYTES_MIN: u64 = 1;
+const BOOL_BYTES_MIN: u64 = 4;
+const DATE_BYTES: u64 = 12;
+const DATE_TIME_BYTES_MIN: u64 = 21;
+const DURATION_BYTES_MIN: u64 = 3;
+/// Longest dates, with their quotes.
+const DATE_TIME_BYTES_MAX: u64 = 32;
+/// Bytes that a character may have.
+const CHARACTER_BYTES_MAX: u64 = 4;
+
+/// The type of a variable or of a part of it, with the sizes that its schema allows.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// The type.
+    pub ty: Type,
+    /// The largest size (characters, items or entries), if there is one.
+    pub size_max: Option<u64>,
+    /// The smallest JSON form in bytes.
+    pub(crate) bytes_min: u64,
+    /// Fields by the names that expressions use.
+    pub(crate) fields: BTreeMap<Arc<str>, Shape>,
+    /// Items of a list, or values of a map.
+    pub(crate) element: Option<Arc<Shape>>,
+}
+
+impl From<Type> for Shape {
+    fn from(ty: Type) -> Self {
+        let bytes_min = match ty {
+            Type::Bool => BOOL_BYTES_MIN,
+            Type::String => STRING_BYTES_MIN,
+            _ => NUMBER_BYTES_MIN,
+        };
+        Self { ty, size_max: None, bytes_min, fields: BTreeMap::new(), element: None }
+    }
+}
+
+impl Shape {
+    /// A shape of which nothing is known.
+    pub fn dynamic() -> Self {
+        Self::from(Type::Dyn)
+    }
+
+    /// The shape of values under a schema; none if expressions may not see them, because the schema says
+    /// too little. `resource` is set for the root of an object, which has `apiVersion`, `kind` and
+    /// `metadata`. `name` is the prefix of the types' names.
+    pub fn of_schema(schema: &Schema, resource: bool, name: &str) -> Option<Self> {
+        of_schema(schema, resource, name, 0)
+    }
+
+    /// The part at a path of fields, `@items`, `@keys` and `@values`.
+    pub(crate) fn at(&self, path: &[Arc<str>]) -> Option<&Self> {
+        let mut shape = self;
+        for step in path {
+            shape = match &**step {
+                "@items" | "@values" => shape.element.as_deref()?,
+                "@keys" => return None,
+                name => match shape.fields.get(name) {
+                    Some(field) => field,
+                    // A field of a map is one of its values.
+                    None => {
+                        shape.element.as_deref().filter(|_| matches!(shape.ty, Type::Map(_)))?
+                    }
+                },
+            };
+        }
+        Some(shape)
+    }
+
+    fn sized(ty: Type, size_max: u64, bytes_min: u64) -> Self {
+        Self { size_max: Some(size_max), bytes_min, ..Self::from(ty) }
+    }
+}
+
+fn bound(schema: &Schema, keyword: &str) -> Option<u64> {
+    let value = schema.keyword(keyword)?;
+    value.as_i64().map(|bound| u64::try_from(bound).unwrap_or(0)).or_else(|| value.as_u64())
+}
+
+fn of_schema(schema: &Schema, resource: bool, name: &str, depth: usize) -> Option<Shape> {
+    if depth > SHAPE_DEPTH_MAX {
+        return Some(Shape::dynamic());
+    }
+    let resource = resource || schema.embedded_resource();
+    match schema.kind() {
+        Kind::IntOrString | Kind::Quantity => {
+            Some(Shape::sized(Type::Dyn, REQUEST_BYTES_MAX - 2, NUMBER_BYTES_MIN))
+        }
+        Kind::Any if resource => Some(object(schema, resource, name, depth)),
+        Kind::Any => None,
+        Kind::Object => Some(object(schema, resource, name, depth)),
+        Kind::Map => map(schema, name, depth),
+        Kind::Array => array(schema, name, depth),
+        Kind::String => Some(string(schema)),
+        Kind::Integer => Some(Shape::from(Type::Int)),
+        Kind::Number => Some(Shape::from(Type::Double)),
+        Kind::Boolean => Some(Shape::from(Type::Bool)),
+    }
+}
+
+fn array(schema: &Schema, name: &str, depth: usize) -> Option<Shape> {
+    let element = of_schema(&schema.items()?, false, &format!("{name}.@idx"), depth + 1)?;
+    let size_max = bound(schema, "maxItems")
+        .unwrap_or_else(|| (REQUEST_BYTES_MAX - 2) / (element.bytes_min + 1));
+    let list = Shape::sized(Type::list(element.ty.clone()), size_max, STRING_BYTES_MIN);
+    Some(Shape { element: Some(Arc::new(element)), ..list })
+}
+
+fn map(schema: &Schema, name: &str, depth: usize) -> Option<Shape> {
+    let element = of_schema(&schema.values()?, false, &format!("{name}.@elem"), depth + 1)?;
+    let size_max = bound(schema, "maxProperties")
+        .unwrap_or_else(|| (REQUEST_BYTES_MAX - 2) / (element.bytes_min + 6));
+    let map = Shape::sized(Type::map(Type::String, element.ty.clone()), size_max, STRING_BYTES_MIN);
+    Some(Shape { element: Some(Arc::new(element)), ..map })
+}
+
+fn object(schema: &Schema, resource: bool, name: &str, depth: usize) -> Shape {
+    let mut fields = BTreeMap::new();
+    let mut bytes_min = 2;
+    for (field, property) in schema.properties() {
+        if resource && field == "metadata" {
+            continue;
+        }
+        let Some(escaped) = escape(field) else { continue };
+        let inner = of_schema(&property, false, &format!("{name}.{escaped}"), depth + 1);
+        let Some(shape) = inner else { continue };
+        let required = schema.required().iter().any(|required| required == field);
+        if required && property.default().is_none() {
+            bytes_min += field.len() as u64 + shape.bytes_min + 4;
+        }
+        fields.insert(Arc::from(&*escaped), shape);
+    }
+    if resource {
+        let text = || Shape::sized(Type::String, REQUEST_BYTES_MAX - 2, STRING_BYTES_MIN);
+        for field in ["apiVersion", "kind"] {
+            fields.insert(field.into(), text());
+        }
+        let metadata = [("generateName".into(), text()), ("name".into(), text())];
+        fields.insert("metadata".into(), assemble(&format!("{name}.metadata"), metadata.into(), 2));
+    }
+    assemble(name, fields, bytes_min)
+}
+
+fn assemble(name: &str, fields: BTreeMap<Arc<str>, Shape>, bytes_min: u64) -> Shape {
+    let types = fields.iter().map(|(name, shape)| (Arc::clone(name), shape.ty.clone())).collect();
+    let ty = Type::Object(Arc::new(ObjectType { name: name.into(), fields: types, open: false }));
+    Shape { ty, size_max: None, bytes_min, fields, element: None }
+}
+
+fn string(schema: &Schema) -> Shape {
+    let max_length = bound(schema, "maxLength");
+    match schema.format() {
+        Some("byte") => {
+            let size = max_length.unwrap_or(REQUEST_BYTES_MAX - 2);
+            Shape::sized(Type::Bytes, size, STRING_BYTES_MIN)
+        }
+        Some("duration") => Shape::sized(Type::Duration, DATE_TIME_BYTES_MAX, DURATION_BYTES_MIN),
+        Some("date") => Shape::sized(Type::Timestamp, DATE_BYTES, DATE_BYTES),
+        Some("date-time") => {
+            Shape::sized(Type::Timestamp, DATE_TIME_BYTES_MAX, DATE_TIME_BYTES_MIN)
+        }
+        _ => {
+            let longest = || {
+                let lengths = schema.enum_values().iter().filter_map(Json::as_str).map(str::len);
+                lengths.max().map(|length| length as u64)
+            };
+            let size = match max_length {
+                Some(length) => length.saturating_mul(CHARACTER_BYTES_MAX),
+                None => longest().unwrap_or(REQUEST_BYTES_MAX - 2),
+            };
+            Shape::sized(Type::String, size, STRING_BYTES_MIN)
+        }
+    }
+}
