@@ -100,6 +100,7 @@ impl Server {
             .await;
         }
         self.publish_self().await;
+        self.start_aggregation();
     }
 
     async fn ensure_logged(&self, plural: &str, body: Value) {
@@ -154,7 +155,12 @@ impl Server {
     }
 
     /// Sets fields of an object that an earlier run, at another address, may have left.
-    async fn renew(&self, plural: &str, body: &Value, fields: &[&str]) -> Result<(), Status> {
+    pub(crate) async fn renew(
+        &self,
+        plural: &str,
+        body: &Value,
+        fields: &[&str],
+    ) -> Result<(), Status> {
         let api_version = body["apiVersion"].as_str().unwrap_or("v1").to_owned();
         let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
         let (namespace, name) = (api::meta::namespace(body), api::meta::name(body));

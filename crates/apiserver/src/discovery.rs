@@ -6,6 +6,7 @@ use api::resource::{Names, Resource};
 use serde_json::{Value, json};
 use sha2::Digest as _;
 
+use crate::aggregation::{self, Remote};
 use crate::registry::Table;
 use crate::server::Server;
 
@@ -48,11 +49,10 @@ pub fn api_versions(server: &Server) -> Value {
     })
 }
 
-/// Versions in order of preference: GA before beta before alpha, higher before lower.
-fn sort_versions(versions: &mut [String]) {
-    versions.sort_by_key(|version| std::cmp::Reverse(version_rank(version)));
-}
+/// Groups of lower priority are not built in.
+const EXTENSION_PRIORITY_MAX: i64 = 10_000;
 
+/// The order in which versions are preferred: GA before beta before alpha, higher before lower.
 fn version_rank(version: &str) -> (u8, u32, u32) {
     let digits = |text: &str| -> u32 {
         let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -68,13 +68,49 @@ fn version_rank(version: &str) -> (u8, u32, u32) {
     (3, major, 0)
 }
 
-fn sorted_groups(table: &Table) -> Vec<(String, Vec<String>)> {
-    let mut groups = table.groups();
-    groups.retain(|(group, _)| !group.is_empty());
-    for (_, versions) in &mut groups {
-        sort_versions(versions);
+/// Groups with their versions, those that other servers serve among them, by priority.
+fn sorted_groups(server: &Server, table: &Table) -> Vec<(String, Vec<String>)> {
+    // By group and version: priorities, and the place in the table.
+    let mut places: Vec<(&str, &str, (i64, i64))> = Vec::new();
+    for row in table.rows.iter().filter(|row| !row.group.is_empty()) {
+        if !places.iter().any(|(group, version, _)| *group == row.group && *version == row.version)
+        {
+            let priority = aggregation::priority(&row.group, &row.version, table.is_custom(row));
+            places.push((&row.group, &row.version, priority));
+        }
     }
-    groups
+    let remotes = server.aggregation.remotes();
+    for remote in remotes.iter().filter(|remote| !remote.group.is_empty()) {
+        let (group, version) = (remote.group.as_str(), remote.version.as_str());
+        places.retain(|(have, other, _)| !(*have == group && *other == version));
+        places.push((group, version, remote.priorities));
+    }
+    sort_places(places)
+}
+
+/// Groups by their highest priority, of equal ones the built-in in their order and the others by name;
+/// versions by theirs, of equal ones as their names are preferred.
+fn sort_places(mut places: Vec<(&str, &str, (i64, i64))>) -> Vec<(String, Vec<String>)> {
+    let mut groups: Vec<(String, i64)> = Vec::new();
+    for (group, _, (priority, _)) in &places {
+        match groups.iter_mut().find(|(have, _)| have == group) {
+            Some((_, have)) => *have = (*have).max(*priority),
+            None => groups.push(((*group).to_owned(), *priority)),
+        }
+    }
+    let by_name = |group: &str| if group.contains('.') { group.to_owned() } else { String::new() };
+    groups.sort_by_key(|(group, priority)| {
+        let name = if *priority > EXTENSION_PRIORITY_MAX { String::new() } else { by_name(group) };
+        (std::cmp::Reverse(*priority), name)
+    });
+    places.sort_by_key(|(_, version, (_, priority))| {
+        std::cmp::Reverse((*priority, version_rank(version)))
+    });
+    let versions_of = |group: &str| {
+        let of_group = places.iter().filter(|(have, _, _)| *have == group);
+        of_group.map(|(_, version, _)| (*version).to_owned()).collect()
+    };
+    groups.into_iter().map(|(group, _)| (group.clone(), versions_of(&group))).collect()
 }
 
 fn group_json(group: &str, versions: &[String]) -> Value {
@@ -86,15 +122,17 @@ fn group_json(group: &str, versions: &[String]) -> Value {
 /// `/apis`.
 pub fn api_groups(server: &Server) -> Value {
     let table = server.registry.table();
-    let groups: Vec<Value> =
-        sorted_groups(&table).iter().map(|(group, versions)| group_json(group, versions)).collect();
+    let groups: Vec<Value> = sorted_groups(server, &table)
+        .iter()
+        .map(|(group, versions)| group_json(group, versions))
+        .collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
 /// `/apis/GROUP`.
 pub fn api_group(server: &Server, group: &str) -> Option<Value> {
     let table = server.registry.table();
-    let groups = sorted_groups(&table);
+    let groups = sorted_groups(server, &table);
     let (group, versions) = groups.iter().find(|(have, _)| have == group)?;
     let mut out = group_json(group, versions);
     out["kind"] = json!("APIGroup");
@@ -160,13 +198,23 @@ fn resource_json(row: &Resource) -> Value {
 /// `/api` and `/apis` in the aggregated form (KEP-3352); `core` chooses which of the two.
 pub fn aggregated(server: &Server, core: bool, api_version: &str) -> Value {
     let table = server.registry.table();
-    let groups =
-        if core { vec![(String::new(), vec!["v1".to_owned()])] } else { sorted_groups(&table) };
+    let groups = if core {
+        vec![(String::new(), vec!["v1".to_owned()])]
+    } else {
+        sorted_groups(server, &table)
+    };
+    let remotes = server.aggregation.remotes();
     let items: Vec<Value> = groups
         .iter()
         .map(|(group, versions)| {
-            let versions: Vec<Value> =
-                versions.iter().map(|version| aggregated_version(&table, group, version)).collect();
+            let shown = |version: &String| {
+                let theirs = |r: &&Arc<Remote>| r.group == *group && r.version == *version;
+                match remotes.iter().find(theirs) {
+                    Some(remote) => remote.discovery(),
+                    None => aggregated_version(&table, group, version),
+                }
+            };
+            let versions: Vec<Value> = versions.iter().map(shown).collect();
             let mut metadata = json!({"creationTimestamp": null});
             if !group.is_empty() {
                 metadata["name"] = json!(group);
@@ -236,9 +284,35 @@ mod tests {
 
     #[test]
     fn versions_are_preferred_as_upstream_prefers_them() {
-        let mut versions: Vec<String> =
-            ["v1alpha1", "v2", "v1", "v1beta2", "v1beta10", "foo"].map(str::to_owned).to_vec();
-        sort_versions(&mut versions);
-        assert_eq!(versions, ["v2", "v1", "v1beta10", "v1beta2", "v1alpha1", "foo"]);
+        let names = ["v1alpha1", "v2", "v1", "v1beta2", "v1beta10", "foo"];
+        let places = names.map(|version| ("a.b", version, (1000, 100))).to_vec();
+        let groups = sort_places(places);
+        assert_eq!(groups[0].1, ["v2", "v1", "v1beta10", "v1beta2", "v1alpha1", "foo"]);
+    }
+
+    #[test]
+    fn groups_are_shown_by_priority() {
+        let groups = sort_places(vec![
+            ("apps", "v1", (17_800, 15)),
+            ("apiextensions.k8s.io", "v1", (16_700, 15)),
+            ("admissionregistration.k8s.io", "v1", (16_700, 15)),
+            ("z.example.com", "v1", (1000, 100)),
+            ("b.example.com", "v1", (1000, 100)),
+            ("wardle.example.com", "v1alpha1", (2000, 400)),
+            ("wardle.example.com", "v1", (2000, 200)),
+        ]);
+        let names: Vec<&str> = groups.iter().map(|(group, _)| group.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "apps",
+                "apiextensions.k8s.io",
+                "admissionregistration.k8s.io",
+                "wardle.example.com",
+                "b.example.com",
+                "z.example.com"
+            ]
+        );
+        assert_eq!(groups[3].1, ["v1alpha1", "v1"]);
     }
 }

@@ -17,7 +17,7 @@ use crate::request::{Query, RequestInfo};
 use crate::respond::{Answer, Body as HttpBody, Form, list, negotiate, status_answer};
 use crate::server::Server;
 use crate::write::{Part, Written};
-use crate::{general, patching, subresource, virtual_kinds};
+use crate::{aggregation, general, patching, subresource, virtual_kinds};
 
 /// What is known of the connection that a request came over.
 #[derive(Clone, Debug, Default)]
@@ -53,7 +53,17 @@ impl Server {
         let user = self.authenticators.user(request.headers(), connection.user.as_ref(), now)?;
         let user = self.impersonate(user, request.headers())?;
         self.check_rights(&user, &info)?;
+        if let Some(backend) = self.aggregation.backend_of_path(&info.path) {
+            return Ok(aggregation::proxy::answer(self, &backend, &user, request).await);
+        }
         if !info.is_resource {
+            if info.path.starts_with("/openapi/") && !self.aggregation.is_empty() {
+                let headers = request.headers();
+                let theirs = aggregation::documents::answer(self, &info.path, headers).await;
+                if let Some(answer) = theirs {
+                    return Ok(answer);
+                }
+            }
             return general::answer(self, &info, &query, request.headers());
         }
         let table = self.registry.table();

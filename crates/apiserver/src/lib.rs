@@ -5,6 +5,7 @@
 //! from `api`'s table; nothing here knows a kind but the few files named after one.
 
 mod admit;
+mod aggregation;
 mod allocate;
 pub mod authenticate;
 mod body;
@@ -45,4 +46,4 @@ pub mod write;
 
 pub use admission::User;
 pub use bootstrap::first_address;
-pub use server::{Config, Server};
+pub use server::{Config, FrontProxy, Server};

@@ -32,6 +32,10 @@ pub const GENERATE_NAME_BASE_MAX: usize = 58;
 pub const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
 /// How long a request may wait for the cache to show a revision.
 pub const FRESH_READ_MAX: Duration = Duration::from_secs(10);
+/// How long an aggregated server may take to accept a connection.
+pub const AGGREGATED_DIAL_MAX: Duration = Duration::from_secs(10);
+/// Largest document that is read from an aggregated server.
+pub const AGGREGATED_DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Objects that one review asks a conversion webhook about.
 pub const CONVERSION_BATCH_MAX: usize = 200;
 /// Converted objects kept per custom resource, in all versions together.

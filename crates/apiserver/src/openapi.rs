@@ -57,16 +57,19 @@ pub(crate) fn answer(
     let table = server.registry.table();
     match segments {
         ["openapi", "v2"] => {
+            let (theirs, key) = server.aggregation.document_parts();
+            let theirs: Vec<&serde_json::Value> = theirs.iter().map(|part| &**part).collect();
             let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
             if accept.unwrap_or_default().contains("com.github.proto-openapi.spec.v2") {
-                let render = || schema::openapi::v2_protobuf(&rows(&table), VERSION);
-                let document = server.documents.get(&table, "v2 protobuf", render);
+                let render = || schema::openapi::v2_protobuf(&rows(&table), &theirs, VERSION);
+                let key = format!("v2 protobuf {key}");
+                let document = server.documents.get(&table, &key, render);
                 return Some(document_answer(V2_PROTOBUF, document, headers));
             }
-            let render = || schema::openapi::v2(&rows(&table), VERSION);
+            let render = || schema::openapi::v2(&rows(&table), &theirs, VERSION);
             Some(document_answer(
                 "application/json",
-                server.documents.get(&table, "v2", render),
+                server.documents.get(&table, &format!("v2 {key}"), render),
                 headers,
             ))
         }
@@ -108,11 +111,18 @@ fn index(server: &Server, table: &Table) -> Answer {
             entries.push((path, document_of(server, table, &group, &version).1));
         }
     }
+    for remote in server.aggregation.remotes() {
+        let path = format!("apis/{}/{}", remote.group, remote.version);
+        entries.retain(|(have, _)| *have != path);
+        if let Some(hash) = &remote.document_hash {
+            entries.push((path, hash.clone()));
+        }
+    }
     let pairs = entries.iter().map(|(path, hash)| (path.as_str(), hash.as_str()));
     json_answer(200, &schema::openapi::v3_index(pairs))
 }
 
-fn document_answer(
+pub(crate) fn document_answer(
     media_type: &'static str,
     (document, hash): (Bytes, String),
     headers: &HeaderMap,

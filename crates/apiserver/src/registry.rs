@@ -72,6 +72,11 @@ impl Table {
         table
     }
 
+    /// Whether a row comes from a definition.
+    pub(crate) fn is_custom(&self, row: &Resource) -> bool {
+        self.schemas.contains_key(&key_of(row))
+    }
+
     /// The schema of a custom resource's row.
     pub fn custom_schema(&self, row: &Resource) -> Option<Schema> {
         self.schemas.get(&key_of(row)).cloned()
@@ -162,6 +167,8 @@ fn built_in() -> Vec<Arc<Resource>> {
 pub struct Registry {
     table: ArcSwap<Table>,
     custom: parking_lot::Mutex<BTreeMap<String, (String, Vec<CustomRow>)>>,
+    /// The table's generation.
+    changes: tokio::sync::watch::Sender<u64>,
 }
 
 impl Default for Registry {
@@ -169,6 +176,7 @@ impl Default for Registry {
         Self {
             table: ArcSwap::from_pointee(Table::new(1, built_in(), &[])),
             custom: parking_lot::Mutex::default(),
+            changes: tokio::sync::watch::Sender::new(1),
         }
     }
 }
@@ -177,6 +185,11 @@ impl Registry {
     /// The present table.
     pub fn table(&self) -> Arc<Table> {
         self.table.load_full()
+    }
+
+    /// A receiver that is marked changed when the table has changed.
+    pub(crate) fn changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// The definitions that have rows.
@@ -202,5 +215,6 @@ impl Registry {
         all.extend(added.iter().map(|custom| Arc::clone(&custom.row)));
         let generation = self.table.load().generation + 1;
         self.table.store(Arc::new(Table::new(generation, all, &added)));
+        self.changes.send_replace(generation);
     }
 }

@@ -7,6 +7,7 @@ use clock::{Clock, Random};
 use parking_lot::Mutex;
 use store::{Store, StoreError};
 
+use crate::aggregation::Aggregation;
 use crate::allocate::Allocators;
 use crate::authenticate::Authenticators;
 use crate::cache::Caches;
@@ -33,6 +34,19 @@ pub struct Config {
     pub static_tokens: Vec<(String, admission::User)>,
     /// Reaches the kubelets.
     pub dialer: Arc<dyn NodeDialer>,
+    /// How aggregated servers know that it is us who say who asks.
+    pub front_proxy: Option<FrontProxy>,
+}
+
+/// The identity in which requests are passed on to aggregated servers.
+#[derive(Clone)]
+pub struct FrontProxy {
+    /// The authority that signs it, PEM; it signs nothing else.
+    pub ca_pem: String,
+    /// The common name in the certificate.
+    pub name: String,
+    /// The certificate with its key, as it is now.
+    pub certificate: Arc<dyn rustls::client::ResolvesClientCert>,
 }
 
 /// See the module's text.
@@ -56,6 +70,7 @@ pub struct Server {
     pub(crate) policy: Policy,
     pub(crate) quota_locks: crate::admit::QuotaLocks,
     pub(crate) documents: Documents,
+    pub(crate) aggregation: Aggregation,
 }
 
 impl std::fmt::Debug for Server {
@@ -94,6 +109,7 @@ impl Server {
             policy,
             quota_locks: crate::admit::QuotaLocks::default(),
             documents: Documents::default(),
+            aggregation: Aggregation::default(),
         });
         server.bootstrap().await;
         Ok(server)

@@ -19,6 +19,7 @@ use crate::server::Server;
 use crate::write::Part;
 
 pub(crate) use binding::bind;
+pub(crate) use connect::{onward_headers, pass_on};
 
 /// Answers a request on a subresource that the table lists.
 ///

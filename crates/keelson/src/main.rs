@@ -1,6 +1,7 @@
 //! The program: one multi-call binary, and the story of a process from arguments to exit code.
 
 mod config;
+mod front_proxy;
 mod hello;
 mod image;
 mod kubeconfig;

@@ -88,7 +88,7 @@ impl Pki {
 }
 
 impl Authority {
-    fn open(folder: &Path, name: &str) -> anyhow::Result<Self> {
+    pub(crate) fn open(folder: &Path, name: &str) -> anyhow::Result<Self> {
         let key = key_at(&folder.join(format!("{name}.key")))?;
         let path = folder.join(format!("{name}.crt"));
         let certificate_pem = match read(&path)? {

@@ -88,6 +88,7 @@ async fn start_control_plane(
         token_issuer: Arc::clone(&pki.tokens),
         static_tokens: join_token(config),
         dialer: Arc::new(dialer),
+        front_proxy: Some(crate::front_proxy::open(&config.data_dir)?),
     };
     let listen = SocketAddr::new(config.bind_address, config.https_listen_port);
     let listener =

@@ -94,32 +94,49 @@ pub fn v3_for_group_version(
     out.value("info", &info(server_version));
     out.object("paths", |out| paths::write(out, &resources, Dialect::V3));
     out.object("components", |out| {
-        out.object("schemas", |out| definitions(out, &resources, Dialect::V3));
+        out.object("schemas", |out| drop(definitions(out, &resources, Dialect::V3)));
         out.value("securitySchemes", &security_schemes());
     });
     out.finish()
 }
 
 /// Renders the one document of OpenAPI v2, as JSON text.
-pub fn v2(resources: &[Resource<'_>], server_version: &str) -> Vec<u8> {
+///
+/// `added` are further documents (of aggregated servers), whose `paths` and `definitions` are joined; a
+/// definition that is there already stays.
+pub fn v2(resources: &[Resource<'_>], added: &[&Value], server_version: &str) -> Vec<u8> {
     let resources: Vec<&Resource<'_>> = resources.iter().collect();
     let mut out = writer::Document::new();
     out.value("swagger", &json!("2.0"));
     out.value("info", &info(server_version));
-    out.object("paths", |out| paths::write(out, &resources, Dialect::V2));
-    out.object("definitions", |out| definitions(out, &resources, Dialect::V2));
+    out.object("paths", |out| {
+        paths::write(out, &resources, Dialect::V2);
+        add(out, added, "paths", &BTreeSet::new());
+    });
+    out.object("definitions", |out| {
+        let written = definitions(out, &resources, Dialect::V2);
+        add(out, added, "definitions", &written);
+    });
     out.value("securityDefinitions", &security_schemes());
     out.value("security", &json!([{"BearerToken": []}]));
     out.finish()
 }
 
 /// Renders the one document of OpenAPI v2 as protobuf (`com.github.proto-openapi.spec.v2.v1.0+protobuf`).
-pub fn v2_protobuf(resources: &[Resource<'_>], server_version: &str) -> Vec<u8> {
+pub fn v2_protobuf(resources: &[Resource<'_>], added: &[&Value], server_version: &str) -> Vec<u8> {
     let resources: Vec<&Resource<'_>> = resources.iter().collect();
     let mut out = gnostic::Message::default();
     out.head(&info(server_version));
-    out.nested(8, |out| paths::write(&mut gnostic::Paths(out), &resources, Dialect::V2));
-    out.nested(9, |out| definitions(&mut gnostic::Definitions(out), &resources, Dialect::V2));
+    out.nested(8, |out| {
+        let out = &mut gnostic::Paths(out);
+        paths::write(out, &resources, Dialect::V2);
+        add(out, added, "paths", &BTreeSet::new());
+    });
+    out.nested(9, |out| {
+        let out = &mut gnostic::Definitions(out);
+        let written = definitions(out, &resources, Dialect::V2);
+        add(out, added, "definitions", &written);
+    });
     out.security(&security_schemes());
     out.finish()
 }
@@ -144,8 +161,24 @@ fn security_schemes() -> Value {
     }})
 }
 
-/// Writes all definitions that the resources need, and those that these refer to.
-fn definitions(out: &mut dyn Sink, resources: &[&Resource<'_>], dialect: Dialect) {
+/// Writes what further documents have in one field and `written` does not name.
+fn add(out: &mut dyn Sink, documents: &[&Value], field: &str, written: &BTreeSet<String>) {
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
+    for document in documents {
+        for (key, value) in document.get(field).and_then(Value::as_object).into_iter().flatten() {
+            if !written.contains(key) && seen.insert(key) {
+                out.value(key, value);
+            }
+        }
+    }
+}
+
+/// Writes all definitions that the resources need, and those that these refer to; their names.
+fn definitions(
+    out: &mut dyn Sink,
+    resources: &[&Resource<'_>],
+    dialect: Dialect,
+) -> BTreeSet<String> {
     let descriptions = Descriptions::unpack();
     let mut needed = BTreeSet::new();
     let mut custom = Vec::new();
@@ -163,8 +196,10 @@ fn definitions(out: &mut dyn Sink, resources: &[&Resource<'_>], dialect: Dialect
         definition::references(&schema, &mut further);
         waiting.extend(further.into_iter().filter(|name| needed.insert(name)));
     }
+    let mut written = BTreeSet::new();
     for name in needed {
         if let Some(schema) = crate::builtin(name) {
+            written.insert(name.to_owned());
             out.value(name, &definition::builtin(name, &schema, &descriptions, dialect));
         }
     }
@@ -174,8 +209,11 @@ fn definitions(out: &mut dyn Sink, resources: &[&Resource<'_>], dialect: Dialect
         if !resource.list_kind.is_empty() {
             let list = definition_name(resource.group, resource.version, resource.list_kind);
             out.value(&list, &definition::custom_list(resource, &name, &descriptions, dialect));
+            written.insert(list);
         }
+        written.insert(name);
     }
+    written
 }
 
 #[cfg(test)]

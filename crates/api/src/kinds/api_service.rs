@@ -1,6 +1,6 @@
 //! `apiregistration.k8s.io/v1 APIService`: who serves an API group version.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::field::Error;
 use crate::kinds::check::{At, Faults};
@@ -112,6 +112,16 @@ impl Strategy for ApiService {
         }
     }
 
+    fn prepare_for_create(&self, object: &mut Value) {
+        // What this server serves itself is there as soon as it is said.
+        if tree::at(object, "/spec/service").is_none() {
+            let since = meta::text(object, "creationTimestamp").to_owned();
+            let condition = json!({"type": "Available", "status": "True", "reason": "Local",
+                "message": "Local APIServices are always available", "lastTransitionTime": since});
+            tree::set(object, "status", json!({"conditions": [condition]}));
+        }
+    }
+
     fn validate(&self, object: &Value) -> Vec<Error> {
         let at = At::root(object);
         let spec = at.get("spec");
@@ -145,8 +155,6 @@ impl Strategy for ApiService {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::kinds::check::show;
 

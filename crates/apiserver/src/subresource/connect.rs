@@ -374,13 +374,25 @@ fn target_uri(path: &str, query: Option<&str>) -> Result<Uri, Status> {
 async fn forward(
     server: &Arc<Server>,
     call: &Call,
-    mut request: Request<HttpBody>,
+    request: Request<HttpBody>,
     target: Uri,
     stream: Box<dyn NodeStream>,
 ) -> Result<Answer, Status> {
-    let upgrade = call.headers.get(UPGRADE).cloned();
-    let client_side = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
-    let headers = onward_headers(&call.headers, upgrade.as_ref());
+    pass_on(server, request, target, onward_headers(&call.headers), stream).await
+}
+
+/// As [`forward`], with these headers.
+///
+/// # Errors
+/// 502.
+pub(crate) async fn pass_on(
+    server: &Arc<Server>,
+    mut request: Request<HttpBody>,
+    target: Uri,
+    headers: HeaderMap,
+    stream: Box<dyn NodeStream>,
+) -> Result<Answer, Status> {
+    let client_side = headers.contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
     let mut answer = send_on(server, request, target, headers, stream).await?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS
         && let Some(client_side) = client_side
@@ -427,7 +439,9 @@ async fn send_on(
     sender.send_request(onward).await.map_err(bad_gateway)
 }
 
-fn onward_headers(headers: &HeaderMap, upgrade: Option<&HeaderValue>) -> HeaderMap {
+/// The headers that concern more than this connection, and an upgrade.
+pub(crate) fn onward_headers(headers: &HeaderMap) -> HeaderMap {
+    let upgrade = headers.get(UPGRADE);
     let mut onward = HeaderMap::new();
     for (name, value) in headers {
         let hop = [CONNECTION, UPGRADE, TE, TRANSFER_ENCODING, HOST].contains(name)

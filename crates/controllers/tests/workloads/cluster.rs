@@ -62,6 +62,7 @@ impl Cluster {
             token_issuer: Arc::new(tokens),
             static_tokens: Vec::new(),
             dialer: Arc::new(NoNodes),
+            front_proxy: None,
         };
         let store = Arc::new(EmbeddedStore::volatile(EmbeddedOptions::new("")));
         let server = Server::start(config, store, Clock::system(), scope.child()).await.unwrap();

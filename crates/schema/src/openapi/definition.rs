@@ -133,8 +133,13 @@ fn shape(out: &mut Map<String, Value>, schema: &Schema, dialect: Dialect) {
         }
         Kind::Any => return,
     };
-    // What may be null has no type that v2 could state.
-    if !(schema.nullable() && dialect == Dialect::V2) {
+    // What may be null has no type that v2 could state, and clients of v2 take no objects with unknown
+    // fields, and no lists without items.
+    let untyped = dialect == Dialect::V2
+        && (schema.nullable()
+            || schema.preserve_unknown()
+                && matches!(schema.kind(), Kind::Object | Kind::Map | Kind::Array));
+    if !untyped {
         out.insert("type".to_owned(), name.into());
     }
     if let Some(format) = schema.format() {
@@ -148,9 +153,24 @@ fn required(out: &mut Map<String, Value>, schema: &Schema) {
     }
 }
 
+/// As [`required`]; what may be null has no type in v2, and so is not asked for.
+fn required_of_custom(out: &mut Map<String, Value>, schema: &Schema, dialect: Dialect) {
+    if dialect == Dialect::V3 {
+        return required(out, schema);
+    }
+    let may_be_null = |name: &str| schema.property(name).is_some_and(|child| child.nullable());
+    let names = schema.required().iter().filter(|name| !may_be_null(name));
+    let names: Vec<&str> = names.map(AsRef::as_ref).collect();
+    if !names.is_empty() && !schema.values().is_some_and(|values| values.nullable()) {
+        out.insert("required".to_owned(), json!(names));
+    }
+}
+
 fn children(out: &mut Map<String, Value>, schema: &Schema, dialect: Dialect) {
-    required(out, schema);
-    if let Some(items) = schema.items() {
+    required_of_custom(out, schema, dialect);
+    // Beside a value without a type, clients of v2 take no fields or items.
+    let open = dialect == Dialect::V2 && (schema.nullable() || schema.preserve_unknown());
+    if let Some(items) = schema.items().filter(|_| !open) {
         out.insert("items".to_owned(), node(&items, None, dialect));
     }
     if let Some(values) = schema.values() {
@@ -158,6 +178,7 @@ fn children(out: &mut Map<String, Value>, schema: &Schema, dialect: Dialect) {
     }
     let properties: Map<String, Value> = schema
         .properties()
+        .filter(|_| !open)
         .map(|(name, child)| (name.to_owned(), node(&child, None, dialect)))
         .collect();
     if !properties.is_empty() {
@@ -222,6 +243,11 @@ pub(super) fn custom(
     descriptions: &Descriptions,
     dialect: Dialect,
 ) -> Value {
+    // With fields, clients would take all others for unknown.
+    if schema.kind() == Kind::Any || (dialect == Dialect::V2 && schema.preserve_unknown()) {
+        return json!({"type": "object",
+            "x-kubernetes-group-version-kind": gvk_list(resource, resource.kind)});
+    }
     let mut out = node(schema, None, dialect);
     // Every object describes these alike.
     let object = "io.k8s.api.core.v1.Pod";

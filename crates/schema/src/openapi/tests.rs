@@ -160,7 +160,7 @@ fn v3_of_a_custom_group() {
 
 #[test]
 fn v2_of_everything() {
-    let document = parse(&v2(&[pods(), cron_tabs()], "v1.37.0"));
+    let document = parse(&v2(&[pods(), cron_tabs()], &[], "v1.37.0"));
     assert_closed(&document);
     assert_eq!(document["swagger"], "2.0");
     let definitions = &document["definitions"];
@@ -201,7 +201,7 @@ fn every_built_in_kind_renders() {
             schema: None,
         })
         .collect();
-    let bytes = v2(&resources, "v1.37.0");
+    let bytes = v2(&resources, &[], "v1.37.0");
     let document = parse(&bytes);
     assert_closed(&document);
     assert!(document["definitions"].as_object().expect("definitions").len() > 700);
@@ -236,8 +236,8 @@ fn wire_fields(mut bytes: &[u8]) -> Vec<(u64, &[u8])> {
 #[test]
 fn v2_in_protobuf_has_the_same_entries() {
     let resources = [pods(), cron_tabs()];
-    let document = parse(&v2(&resources, "v1.37.0"));
-    let bytes = super::v2_protobuf(&resources, "v1.37.0");
+    let document = parse(&v2(&resources, &[], "v1.37.0"));
+    let bytes = super::v2_protobuf(&resources, &[], "v1.37.0");
     let fields = wire_fields(&bytes);
     let field = |number| fields.iter().find(|(n, _)| *n == number).expect("present").1;
     assert_eq!(field(1), b"2.0");
@@ -250,4 +250,31 @@ fn v2_in_protobuf_has_the_same_entries() {
             assert!(expected.contains_key(std::str::from_utf8(name).expect("a name")));
         }
     }
+}
+
+/// A custom resource with this schema, as one dialect defines it.
+fn rendered(schema: Value, dialect: super::Dialect) -> Value {
+    let schema = Schema::custom_resource(&schema).expect("readable");
+    let resource = cron_tabs();
+    let descriptions = crate::descriptions::Descriptions::unpack();
+    super::definition::custom(&resource, &schema, &descriptions, dialect)
+}
+
+#[test]
+fn version_2_leaves_open_values_open() {
+    let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true,
+        "properties": {"a": {"type": "string"}}});
+    let v2 = rendered(open.clone(), super::Dialect::V2);
+    assert_eq!(v2["type"], "object");
+    assert_eq!(v2.as_object().expect("a map").len(), 2, "{v2}");
+    let v3 = rendered(open, super::Dialect::V3);
+    assert_eq!(v3["properties"]["a"]["type"], "string");
+    let nested = json!({"type": "object", "required": ["n", "o"], "properties": {
+        "n": {"type": "string", "nullable": true},
+        "o": {"type": "object", "x-kubernetes-preserve-unknown-fields": true,
+            "properties": {"x": {"type": "string"}}}}});
+    let v2 = rendered(nested, super::Dialect::V2);
+    assert_eq!(v2["required"], json!(["o"]));
+    assert_eq!(v2["properties"]["o"], json!({"x-kubernetes-preserve-unknown-fields": true}));
+    assert_eq!(v2["properties"]["n"], json!({}));
 }
