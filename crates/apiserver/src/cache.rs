@@ -10,12 +10,13 @@ use std::sync::{Arc, OnceLock};
 
 use api::object::{Encoded, Object, SelectableFields};
 use bytes::Bytes;
+use clock::Clock;
 use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 use store::{Event, EventBatch, KeyRange, RangeRequest, Revision, Store, StoreError};
 use tokio::sync::watch;
 
-use crate::limits::{WATCH_BYTES_KEPT_MAX, WATCH_EVENTS_KEPT_MAX};
+use crate::limits::{STORE_RETRY_PAUSE, WATCH_BYTES_KEPT_MAX, WATCH_EVENTS_KEPT_MAX};
 use crate::registry::Registry;
 
 /// First segment of every key.
@@ -354,6 +355,7 @@ impl Caches {
     pub async fn load(
         registry: Arc<Registry>,
         store: Arc<dyn Store>,
+        clock: Clock,
         scope: &task::Scope,
     ) -> Result<Arc<Self>, StoreError> {
         let range = KeyRange::prefix(ROOT.as_bytes().to_vec());
@@ -381,13 +383,15 @@ impl Caches {
             rest.start = next.into();
         }
         let watch = store.watch(range.clone(), revision).await?;
-        scope.spawn_until_cancelled("cache feed", Arc::clone(&caches).follow(store, range, watch));
+        let feed = Arc::clone(&caches).follow(store, clock, range, watch);
+        scope.spawn_until_cancelled("cache feed", feed);
         Ok(caches)
     }
 
     async fn follow(
         self: Arc<Self>,
         store: Arc<dyn Store>,
+        clock: Clock,
         range: KeyRange,
         mut watch: store::Watch,
     ) {
@@ -402,7 +406,7 @@ impl Caches {
                         Ok(again) => watch = again,
                         Err(error) => {
                             tracing::error!(%error, "the store cannot be watched");
-                            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                            clock.sleep(STORE_RETRY_PAUSE).await;
                         }
                     }
                 }

@@ -24,6 +24,12 @@ pub const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// Connections served at once.
 pub const CONNECTIONS_MAX: usize = 20_000;
+/// Requests served at once on one HTTP/2 connection.
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 250;
+/// Pause before the next connection is accepted when the last one could not be.
+pub const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// Pause before the store is watched again when it could not be.
+pub const STORE_RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// Names tried for one `generateName`.
 pub const GENERATE_NAME_TRIES: usize = 8;
 /// Longest name that `generateName` keeps before its random suffix.

@@ -12,7 +12,9 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::authenticate::certificate_user;
 use crate::handle::Connection;
-use crate::limits::{CONNECTIONS_MAX, HANDSHAKE_MAX};
+use crate::limits::{
+    ACCEPT_RETRY_PAUSE, CONNECTIONS_MAX, HANDSHAKE_MAX, STREAMS_PER_CONNECTION_MAX,
+};
 use crate::respond::BodyError;
 use crate::server::Server;
 
@@ -37,7 +39,7 @@ pub async fn serve(server: Arc<Server>, listener: TcpListener, tls: Arc<rustls::
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 // Out of file descriptors: give the others a moment to close some.
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                server.clock.sleep(ACCEPT_RETRY_PAUSE).await;
             }
         }
     }
@@ -67,7 +69,7 @@ async fn serve_connection(server: Arc<Server>, stream: TcpStream, acceptor: TlsA
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_MAX * 3);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(250);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS_PER_CONNECTION_MAX);
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(serving);
     let result = tokio::select! {

@@ -92,7 +92,8 @@ impl Server {
         scope: task::Scope,
     ) -> Result<Arc<Self>, StoreError> {
         let registry = Arc::new(Registry::default());
-        let caches = Caches::load(Arc::clone(&registry), Arc::clone(&store), &scope).await?;
+        let caches =
+            Caches::load(Arc::clone(&registry), Arc::clone(&store), clock.clone(), &scope).await?;
         let allocators = Allocators::load(&config, &caches);
         let authenticators = Authenticators::new(&config, Arc::clone(&caches));
         let policy = Policy::new(Arc::clone(&caches));

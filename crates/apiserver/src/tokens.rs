@@ -191,3 +191,78 @@ pub fn extra(claims: &Claims) -> BTreeMap<String, Vec<String>> {
     }
     extra
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn issuer() -> TokenIssuer {
+        let key = rcgen::KeyPair::generate().unwrap();
+        TokenIssuer::new(key.serialized_der(), key.public_key_raw()).unwrap()
+    }
+
+    fn claims() -> Claims {
+        Claims {
+            aud: vec![ISSUER.to_owned()],
+            exp: NOW + 3600,
+            iat: NOW,
+            iss: ISSUER.to_owned(),
+            jti: "id".to_owned(),
+            kubernetes: Private { namespace: "default".to_owned(), ..Private::default() },
+            nbf: NOW,
+            sub: "system:serviceaccount:default:default".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_token_holds_for_its_time_and_its_issuer() {
+        let issuer_one = issuer();
+        let token = issuer_one.sign(&claims()).unwrap();
+        assert_eq!(issuer_one.verify(&token, NOW).unwrap(), claims());
+        assert!(issuer_one.verify(&token, NOW - LEEWAY_SECONDS).is_ok());
+        for now in [NOW - LEEWAY_SECONDS - 1, NOW + 3600] {
+            assert!(issuer_one.verify(&token, now).is_err(), "{now}");
+        }
+        assert!(issuer().verify(&token, NOW).is_err());
+        let foreign = issuer_one.sign(&Claims { iss: "other".to_owned(), ..claims() }).unwrap();
+        assert!(issuer_one.verify(&foreign, NOW).is_err());
+    }
+
+    #[test]
+    fn no_other_algorithm_is_taken() {
+        use base64::Engine as _;
+        use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+        let issuer = issuer();
+        let token = issuer.sign(&claims()).unwrap();
+        let rest = token.split_once('.').unwrap().1;
+        for algorithm in ["none", "HS256", "RS256"] {
+            let head = BASE64.encode(format!(r#"{{"alg":"{algorithm}"}}"#));
+            assert!(issuer.verify(&format!("{head}.{rest}"), NOW).is_err(), "{algorithm}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_tokens_are_refused(text in ".{0,80}", parts in "[a-zA-Z0-9_.-]{0,200}") {
+            let issuer = issuer();
+            prop_assert!(issuer.verify(&text, NOW).is_err());
+            prop_assert!(issuer.verify(&parts, NOW).is_err());
+        }
+
+        #[test]
+        fn a_damaged_token_is_refused(at in 0_usize..1000, with in "[a-zA-Z0-9_-]") {
+            let issuer = issuer();
+            let token = issuer.sign(&claims()).unwrap();
+            // The signature is over the text of the other parts, every character of it.
+            let at = at % token.rfind('.').unwrap();
+            let damaged = format!("{}{with}{}", &token[..at], &token[at + 1..]);
+            if damaged != token {
+                prop_assert!(issuer.verify(&damaged, NOW).is_err(), "{at}");
+            }
+        }
+    }
+}

@@ -213,11 +213,11 @@ impl Worker {
     fn note_failures(&self, set: &str, nodes: &[String]) {
         let mut failures = self.failures.lock();
         for node in nodes {
-            let entry =
-                failures.entry((set.to_owned(), node.clone())).or_insert((Instant::now(), 0));
+            let now = Instant::now();
+            let (last, number) = failures.entry((set.to_owned(), node.clone())).or_insert((now, 0));
             // Long without a failure: it starts over.
-            let number = if entry.0.elapsed() > DAEMON_PAUSE_MAX * 2 { 0 } else { entry.1 };
-            *entry = (Instant::now(), number + 1);
+            let before = if now - *last > DAEMON_PAUSE_MAX * 2 { 0 } else { *number };
+            (*last, *number) = (now, before + 1);
         }
     }
 

@@ -100,10 +100,10 @@ impl Seeing {
         let gone = matches!(seen.change, Change::Deleted(_));
         for owner in &seen.owners {
             self.expectations.saw(&owner.uid, uid, seen.going());
-            if gone || !is_tracked(pod) {
-                if let Some(memory) = self.memories.lock().get_mut(&owner.uid) {
-                    memory.released.remove(uid);
-                }
+            if (gone || !is_tracked(pod))
+                && let Some(memory) = self.memories.lock().get_mut(&owner.uid)
+            {
+                memory.released.remove(uid);
             }
             self.queue.add((namespace.clone(), owner.name.clone()));
         }

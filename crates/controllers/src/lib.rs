@@ -30,6 +30,7 @@ mod resource_quota;
 mod revisions;
 mod root_ca;
 mod service_account;
+mod slices;
 mod stateful_set;
 mod ttl_after_finished;
 mod volume_binding;

@@ -29,11 +29,9 @@ impl Bench {
     pub(crate) async fn start() -> Self {
         let clock = Clock::simulated("2026-01-01T00:00:00Z".parse().unwrap());
         let api = FakeApi::new(clock.clone());
-        for service in [json!({"metadata": {"name": "kubernetes", "namespace": "default"},
-            "spec": {"clusterIP": "10.43.0.1", "ports": [{"port": 443}]}})]
-        {
-            api.put("services", service);
-        }
+        let service = json!({"metadata": {"name": "kubernetes", "namespace": "default"},
+            "spec": {"clusterIP": "10.43.0.1", "ports": [{"port": 443}]}});
+        api.put("services", service);
         let runtime = Arc::new(FakeRuntime::new(clock.clone()));
         let directory = tempfile::tempdir().unwrap();
         Self::start_with(api, runtime, clock, directory).await

@@ -62,7 +62,9 @@ impl Worker {
             .collect();
         if !running.is_empty() {
             let left = Duration::try_from(deadline.duration_since(now)).unwrap_or_default();
-            let left = i64::try_from(left.as_secs_f64().ceil() as u64).unwrap_or(0);
+            // A second that has begun counts.
+            let left = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+            let left = i64::try_from(left).unwrap_or(i64::MAX);
             for (id, name) in self.stoppable(&running, left == 0) {
                 self.begin_kill(&id, &name, left, None);
             }

@@ -120,3 +120,26 @@ pub(super) fn put_data(buffer: &mut BytesMut, stream: u32, length: usize, last: 
     buffer.put_u32(stream & 0x7fff_ffff);
     put_length(buffer, u8::from(last), length);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        /// Every frame that is taken shortens what is left, so that reading ends.
+        #[test]
+        fn arbitrary_bytes_do_not_panic(
+            bytes in proptest::collection::vec(
+                proptest::prelude::prop_oneof![0_u8..4, proptest::prelude::Just(0x80), proptest::num::u8::ANY],
+                0..200,
+            ),
+        ) {
+            let mut buffer = BytesMut::from(&bytes[..]);
+            let mut left = buffer.len();
+            while let Ok(Some(_)) = take(&mut buffer) {
+                assert!(buffer.len() < left);
+                left = buffer.len();
+            }
+        }
+    }
+}

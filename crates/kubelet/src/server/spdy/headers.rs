@@ -141,4 +141,32 @@ mod tests {
         assert_eq!(inflater.read(&deflater.block(&[("a", &long)])).unwrap()["a"], long);
         assert!(inflater.read(b"nonsense").is_err());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn arbitrary_blocks_do_not_panic(
+            blocks in proptest::collection::vec(proptest::collection::vec(proptest::num::u8::ANY, 0..200), 1..4),
+        ) {
+            let mut inflater = Inflater::default();
+            for block in blocks {
+                let _either = inflater.read(&block).is_ok();
+            }
+        }
+
+        #[test]
+        fn arbitrary_pairs_do_not_panic(plain in proptest::collection::vec(proptest::num::u8::ANY, 0..80)) {
+            let mut counted = vec![0, 0, 0, 2, 0, 0, 0];
+            counted.extend(&plain);
+            let _either = (parse(plain.into()), parse(counted.into()));
+        }
+    }
+
+    /// A few bytes that inflate to more than headers may have are refused, and never held.
+    #[test]
+    fn a_bomb_is_refused() {
+        let block =
+            Deflater::new().unwrap().block(&[("a", &"x".repeat(SPDY_HEADER_BYTES_MAX * 64))]);
+        assert!(block.len() < SPDY_HEADER_BYTES_MAX);
+        assert!(Inflater::default().read(&block).is_err());
+    }
 }
