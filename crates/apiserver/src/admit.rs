@@ -2,6 +2,7 @@
 
 mod escalation;
 mod quota;
+mod reinvocation;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::call::Call;
 use crate::server::Server;
 
 pub(crate) use quota::QuotaLocks;
+pub(crate) use reinvocation::Rounds;
 
 impl Lookup for Server {
     fn get(&self, group: &str, plural: &str, namespace: &str, name: &str) -> Option<Arc<Object>> {
@@ -73,11 +75,28 @@ impl Server {
     async fn mutate(&self, call: &Call, request: &mut Request<'_>) -> Result<(), Status> {
         request.random = self.random_number();
         self.await_surroundings(request).await?;
+        let mut rounds = Rounds::default();
+        self.mutate_once(call, request, &mut rounds).await?;
+        if rounds.again {
+            // What policies and webhooks changed may concern the plugins and those called before.
+            rounds.is_second = true;
+            self.mutate_once(call, request, &mut rounds).await?;
+        }
+        Ok(())
+    }
+
+    async fn mutate_once(
+        &self,
+        call: &Call,
+        request: &mut Request<'_>,
+        rounds: &mut Rounds,
+    ) -> Result<(), Status> {
         for plugin in PLUGINS {
             plugin.mutate(request, self)?;
         }
         note_requester(request);
-        self.ask_mutating(call, request).await
+        self.apply_policies(call, request, rounds).await?;
+        self.ask_mutating(call, request, rounds).await
     }
 
     pub(crate) async fn admit_validating(
@@ -95,6 +114,7 @@ impl Server {
             plugin.validate(request, self)?;
         }
         self.refuse_escalation(request)?;
+        self.check_policies(call, request).await?;
         self.ask_validating(call, request).await?;
         self.charge_quotas(call, request).await
     }

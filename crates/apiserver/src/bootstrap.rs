@@ -69,6 +69,7 @@ impl Server {
 
     pub(crate) async fn bootstrap(self: &Arc<Self>) {
         self.start_custom_resources().await;
+        self.start_policy_status();
         for name in NAMESPACES {
             self.ensure_logged(
                 "namespaces",

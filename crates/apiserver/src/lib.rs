@@ -28,6 +28,7 @@ mod metrics;
 mod openapi;
 mod patching;
 mod policy;
+mod policy_admission;
 pub mod read;
 pub mod registry;
 pub mod request;

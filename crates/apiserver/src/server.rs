@@ -67,7 +67,7 @@ pub struct Server {
     pub scope: task::Scope,
     pub(crate) allocators: Allocators,
     pub(crate) authenticators: Authenticators,
-    pub(crate) policy: Policy,
+    pub(crate) policy: Arc<Policy>,
     pub(crate) quota_locks: crate::admit::QuotaLocks,
     pub(crate) documents: Documents,
     pub(crate) aggregation: Aggregation,
@@ -96,7 +96,7 @@ impl Server {
             Caches::load(Arc::clone(&registry), Arc::clone(&store), clock.clone(), &scope).await?;
         let allocators = Allocators::load(&config, &caches);
         let authenticators = Authenticators::new(&config, Arc::clone(&caches));
-        let policy = Policy::new(Arc::clone(&caches));
+        let policy = Arc::new(Policy::new(Arc::clone(&caches)));
         let server = Arc::new(Self {
             config,
             registry,

@@ -1,30 +1,54 @@
 //! Admission webhooks: asking others, in order, before an object is stored.
 //!
-//! Which webhook applies is decided here from its rules and selectors; how it is reached is in `call_out`.
-//! Mutating ones run one after another, each on the result of the one before, and once more where they
-//! ask for it and something changed after them; validating ones run side by side.
+//! Which webhook applies is decided in `rules` and by its match conditions; how it is reached is in
+//! `call_out`. Mutating ones run one after another, each on the result of the one before, and once more
+//! where they ask for it and something changed after them (see `admit::reinvocation`); validating ones
+//! run side by side.
 
 mod call_out;
-mod rules;
+mod hooks;
+mod review;
+pub(crate) mod rules;
 
 use std::sync::Arc;
 
-use admission::Request;
+use admission::{Operation, Request};
 use api::meta;
 use api::status::Status;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use crate::admit::Rounds;
 use crate::call::Call;
 use crate::handle::text;
+use crate::policy_admission::{Inputs, Verdict};
 use crate::server::Server;
 pub(crate) use call_out::{CallError, send as call};
-use rules::Hook;
+use hooks::{Hook, Hooks};
+pub(crate) use review::{has_own_kind, request_body};
+use rules::{NamespaceLabels, Subject, converted};
 
 const GROUP: &str = "admissionregistration.k8s.io";
 const MUTATING: &str = "mutatingwebhookconfigurations";
 const VALIDATING: &str = "validatingwebhookconfigurations";
+
+/// Keeps a reference to the row whose version a webhook wants.
+pub(crate) type Row = Arc<api::resource::Resource>;
+
+/// Whether the request is about the configuration of admission itself, which nothing but its own
+/// validation judges, lest it lock itself in.
+pub(crate) fn is_exempt(call: &Call) -> bool {
+    const PLURALS: [&str; 6] = [
+        MUTATING,
+        VALIDATING,
+        "validatingadmissionpolicies",
+        "validatingadmissionpolicybindings",
+        "mutatingadmissionpolicies",
+        "mutatingadmissionpolicybindings",
+    ];
+    call.resource.group == GROUP && PLURALS.contains(&&*call.resource.plural)
+}
 
 impl Server {
     /// Lets every mutating webhook that applies change the object.
@@ -32,21 +56,32 @@ impl Server {
         &self,
         call: &Call,
         request: &mut Request<'_>,
+        rounds: &mut Rounds,
     ) -> Result<(), Status> {
-        let hooks = self.hooks(MUTATING, call, request);
-        let mut changed_after: Vec<bool> = Vec::with_capacity(hooks.len());
-        for hook in &hooks {
-            let changed = self.ask_one(call, request, hook).await?;
-            if changed {
-                changed_after.fill(true);
-            }
-            changed_after.push(false);
+        let configurations = self.webhooks(MUTATING, call);
+        if configurations.is_empty() {
+            return Ok(());
         }
-        for (hook, again) in hooks.iter().zip(changed_after) {
-            if again && text(&hook.config, "/reinvocationPolicy") == "IfNeeded" {
-                self.ask_one(call, request, hook).await?;
+        if rounds.is_second {
+            rounds.webhooks.begin_again(&request.object);
+        }
+        for hooks in &configurations {
+            for (index, hook) in hooks.list.iter().enumerate() {
+                let Some(row) = self.applies(hook, call, request).await? else { continue };
+                let key = (hooks.name.clone(), index);
+                if rounds.is_second && !rounds.webhooks.is_due(&key) {
+                    continue;
+                }
+                if self.ask_one(call, request, hook, &row).await? {
+                    rounds.webhooks.note_change();
+                    rounds.again = true;
+                }
+                if text(&hook.config, "/reinvocationPolicy") == "IfNeeded" {
+                    rounds.webhooks.note_call(key);
+                }
             }
         }
+        rounds.webhooks.end(&request.object);
         Ok(())
     }
 
@@ -56,10 +91,16 @@ impl Server {
         call: &Call,
         request: &mut Request<'_>,
     ) -> Result<(), Status> {
-        let hooks = self.hooks(VALIDATING, call, request);
-        let answers = hooks.iter().map(|hook| self.review(call, request, hook));
+        let configurations = self.webhooks(VALIDATING, call);
+        let mut hooks = Vec::new();
+        for hook in configurations.iter().flat_map(|hooks| &hooks.list) {
+            if let Some(row) = self.applies(hook, call, request).await? {
+                hooks.push((hook, row));
+            }
+        }
+        let answers = hooks.iter().map(|(hook, row)| self.review(call, request, hook, row));
         let answers = futures::future::join_all(answers).await;
-        for (hook, answer) in hooks.iter().zip(answers) {
+        for ((hook, _), answer) in hooks.iter().zip(answers) {
             if let Some(response) = answer? {
                 take_warnings(request, &response);
                 refuse(hook, &response)?;
@@ -68,35 +109,83 @@ impl Server {
         Ok(())
     }
 
-    fn hooks(&self, plural: &str, call: &Call, request: &Request<'_>) -> Vec<Hook> {
-        // Configurations that could lock themselves in are never subject to webhooks.
-        if call.resource.group == GROUP && matches!(&*call.resource.plural, MUTATING | VALIDATING) {
+    /// The configurations by name; none for requests that are never subject to webhooks.
+    fn webhooks(&self, plural: &str, call: &Call) -> Vec<Arc<Hooks>> {
+        if is_exempt(call) {
             return Vec::new();
         }
         let configurations = self.caches.place(GROUP, plural).list("", |_| true);
-        if configurations.is_empty() {
-            return Vec::new();
-        }
-        let namespace = self.namespace_labels(call, request);
-        let table = self.registry.table();
-        configurations
-            .iter()
-            .flat_map(|configuration| rules::hooks(&configuration.to_value()))
-            .filter_map(|hook| rules::applies(hook, &table, call, request, namespace.as_ref()))
-            .collect()
+        let read = configurations.iter().map(|object| {
+            object.typed::<Hooks>().inspect_err(|error| {
+                tracing::error!(?object, %error, "a webhook configuration is not readable");
+            })
+        });
+        read.flatten().collect()
     }
 
-    /// The labels that a namespace selector looks at; `None` for objects outside namespaces.
-    fn namespace_labels(&self, call: &Call, request: &Request<'_>) -> Option<Value> {
-        if call.resource.group.is_empty() && call.resource.plural == "namespaces" {
-            let object = if request.object.is_null() { request.old? } else { &request.object };
-            return Some(meta::get(object, "labels").cloned().unwrap_or_else(|| json!({})));
+    /// The row in whose version a webhook wants to see the request, if it wants to.
+    async fn applies(
+        &self,
+        hook: &Hook,
+        call: &Call,
+        request: &Request<'_>,
+    ) -> Result<Option<Row>, Status> {
+        let namespace = self.namespace_labels(call, request).await?;
+        let table = self.registry.table();
+        let subject = Subject { call, request, table: &table, namespace: &namespace };
+        let Some(row) = hook.criteria().matched(&subject)? else { return Ok(None) };
+        if hook.conditions.is_empty() {
+            return Ok(Some(row));
         }
-        if !call.resource.is_namespaced() {
-            return None;
+        let inputs = Inputs::new(self, call, request, &row).await?;
+        match hook.conditions.decide(&inputs.activation(None, &Value::Null)) {
+            Verdict::Matches => Ok(Some(row)),
+            Verdict::Differs => Ok(None),
+            Verdict::Failed(why) if hook.ignores_failures() => {
+                tracing::info!(
+                    webhook = hook.name,
+                    why,
+                    "match conditions failed, webhook skipped"
+                );
+                Ok(None)
+            }
+            Verdict::Failed(why) => {
+                let resource = &call.resource;
+                let name = request.object_name();
+                Err(Status::forbidden(&resource.group, &resource.plural, name, &why))
+            }
         }
-        let namespace = self.caches.place("", "namespaces").get("", request.namespace)?.to_value();
-        Some(meta::get(&namespace, "labels").cloned().unwrap_or_else(|| json!({})))
+    }
+
+    /// The labels that a namespace selector looks at.
+    pub(crate) async fn namespace_labels(
+        &self,
+        call: &Call,
+        request: &Request<'_>,
+    ) -> Result<NamespaceLabels, Status> {
+        let labels =
+            |object: &Value| meta::get(object, "labels").cloned().unwrap_or_else(|| json!({}));
+        let name = if call.resource.group.is_empty() && call.resource.plural == "namespaces" {
+            let writes = matches!(request.operation, Operation::Create | Operation::Update);
+            if writes && call.subresource().is_empty() {
+                return Ok(NamespaceLabels::Of(labels(&request.object)));
+            }
+            request.object_name()
+        } else if call.resource.is_namespaced() {
+            request.namespace
+        } else {
+            return Ok(NamespaceLabels::Outside);
+        };
+        let namespaces = self.caches.place("", "namespaces");
+        let mut found = namespaces.get("", name);
+        if found.is_none() {
+            self.fresh().await?;
+            found = namespaces.get("", name);
+        }
+        Ok(match found {
+            Some(namespace) => NamespaceLabels::Of(labels(&namespace.to_value())),
+            None => NamespaceLabels::Missing(name.to_owned()),
+        })
     }
 
     /// Asks one mutating webhook; whether it changed the object.
@@ -105,8 +194,11 @@ impl Server {
         call: &Call,
         request: &mut Request<'_>,
         hook: &Hook,
+        row: &Row,
     ) -> Result<bool, Status> {
-        let Some(response) = self.review(call, request, hook).await? else { return Ok(false) };
+        let Some(response) = self.review(call, request, hook, row).await? else {
+            return Ok(false);
+        };
         take_warnings(request, &response);
         refuse(hook, &response)?;
         let Some(encoded) = response.get("patch").and_then(Value::as_str) else { return Ok(false) };
@@ -116,14 +208,14 @@ impl Server {
         let patch = STANDARD.decode(encoded).map_err(|error| failed(error.to_string()))?;
         let patch: Value =
             serde_json::from_slice(&patch).map_err(|error| failed(error.to_string()))?;
-        let before = hook.convert(self, call, &request.object);
+        let before = self.shown(call, &request.object, &call.resource, row).await?;
         let mut after = before.clone();
         patch::json::apply(&mut after, &patch).map_err(|error| failed(error.to_string()))?;
         if after == before {
             return Ok(false);
         }
         // The object goes through the decoder again, as any body does.
-        let after = hook.convert_back(self, call, after);
+        let after = self.shown(call, &after, row, &call.resource).await?;
         let schema = self.registry.table().schema(&call.resource);
         request.object = crate::patching::check_against_schema(call, &after, &schema, "Ignore")?;
         Ok(true)
@@ -135,6 +227,7 @@ impl Server {
         call: &Call,
         request: &Request<'_>,
         hook: &Hook,
+        row: &Row,
     ) -> Result<Option<Value>, Status> {
         let side_effects = text(&hook.config, "/sideEffects");
         if request.dry_run && !matches!(side_effects, "None" | "NoneOnDryRun") {
@@ -144,7 +237,7 @@ impl Server {
             )));
         }
         let uid = uuid::Uuid::new_v4().to_string();
-        let review = review(self, call, request, hook, &uid);
+        let review = self.review_body(call, request, row, &uid).await?;
         match call_out::send(self, &hook.config, "/clientConfig", &review, hook.timeout()).await {
             Ok(answer) => match answer.get("response") {
                 Some(response) if text(response, "/uid") == uid => Ok(Some(response.clone())),
@@ -153,62 +246,35 @@ impl Server {
             Err(error) => hook.failed(&error.to_string()),
         }
     }
-}
 
-fn review(server: &Server, call: &Call, request: &Request<'_>, hook: &Hook, uid: &str) -> Value {
-    let resource = &call.resource;
-    let own = |group: &str, version: &str, plural: &str| json!({"group": group, "version": version, "resource": plural});
-    let kind = |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
-    let sub = resource.subresource(call.subresource()).filter(|sub| !sub.kind.is_empty());
-    let request_kind = match sub {
-        Some(sub) => kind(
-            sub.group,
-            if sub.version.is_empty() { &resource.version } else { sub.version },
-            sub.kind,
-        ),
-        None => kind(&resource.group, &resource.version, &resource.kind),
-    };
-    let shown = &hook.row;
-    let user = &call.user;
-    let object = |value: &Value| {
-        if value.is_null() { Value::Null } else { hook.convert(server, call, value) }
-    };
-    let name = match request.name {
-        "" => meta::name(&request.object),
-        name => name,
-    };
-    let mut body = json!({
-        "uid": uid,
-        "kind": if sub.is_some() { request_kind.clone() } else { kind(&shown.group, &shown.version, &shown.kind) },
-        "resource": own(&shown.group, &shown.version, &shown.plural),
-        "requestKind": request_kind,
-        "requestResource": own(&resource.group, &resource.version, &resource.plural),
-        "name": name,
-        "operation": request.operation.text(),
-        "userInfo": {"username": user.name, "uid": user.uid, "groups": user.groups, "extra": user.extra},
-        "object": object(&request.object),
-        "oldObject": request.old.map(object),
-        "dryRun": request.dry_run,
-        "options": if request.options.is_null() { options(request) } else { request.options.clone() },
-    });
-    if !request.namespace.is_empty() {
-        body["namespace"] = json!(request.namespace);
+    async fn review_body(
+        &self,
+        call: &Call,
+        request: &Request<'_>,
+        row: &Row,
+        uid: &str,
+    ) -> Result<Value, Status> {
+        let mut body = request_body(call, request, row);
+        body["uid"] = json!(uid);
+        body["object"] = self.shown(call, &request.object, &call.resource, row).await?;
+        body["oldObject"] = self.shown(call, request.old_object(), &call.resource, row).await?;
+        Ok(json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": body}))
     }
-    if !call.subresource().is_empty() {
-        body["subResource"] = json!(call.subresource());
-        body["requestSubResource"] = json!(call.subresource());
-    }
-    json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": body})
-}
 
-fn options(request: &Request<'_>) -> Value {
-    let kind = match request.operation {
-        admission::Operation::Create => "CreateOptions",
-        admission::Operation::Update => "UpdateOptions",
-        admission::Operation::Delete => "DeleteOptions",
-        admission::Operation::Connect => return Value::Null,
-    };
-    json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"})
+    /// An object of the request in another row's version; the objects of a subresource that have a kind
+    /// of their own stay as they are.
+    pub(crate) async fn shown(
+        &self,
+        call: &Call,
+        object: &Value,
+        from: &Row,
+        to: &Row,
+    ) -> Result<Value, Status> {
+        if has_own_kind(call) {
+            return Ok(object.clone());
+        }
+        converted(self, object, from, to).await
+    }
 }
 
 fn take_warnings(request: &mut Request<'_>, response: &Value) {
@@ -256,6 +322,3 @@ fn known_reason(reason: &str) -> &'static str {
     ];
     KNOWN.iter().find(|known| **known == reason).copied().unwrap_or("")
 }
-
-/// Keeps a reference to the row whose version a webhook wants.
-pub(crate) type Row = Arc<api::resource::Resource>;

@@ -69,6 +69,7 @@ impl Server {
         self.settle_form(resource, &mut object);
         let mut errors = metadata::validate(resource, &object);
         errors.extend(resource.strategy.validate(&object));
+        self.check_admission_kinds(call, &object, None, &mut errors);
         errors.extend(crate::custom::definition_faults(resource, &object, None));
         refuse_invalid(resource, &object, &errors)?;
         for warning in resource.strategy.warnings(&object, None) {
@@ -224,6 +225,7 @@ impl Server {
             Part::Main => {
                 errors.extend(resource.strategy.validate_update(&new, old));
                 errors.extend(crate::custom::definition_faults(resource, &new, Some(old)));
+                self.check_admission_kinds(call, &new, Some(old), &mut errors);
             }
             Part::Status => errors.extend(resource.strategy.validate_status_update(&new, old)),
             Part::Internal => {

@@ -1,9 +1,8 @@
-//! Whether a webhook applies to a request, and in which version it wants to see it.
-
-use std::time::Duration;
+//! Whether a webhook or a policy applies to a request, and in which version it wants to see it.
 
 use admission::Request;
 use api::meta;
+use api::resource::Resource;
 use api::selector::{LabelSelector, Operator, Requirement};
 use api::status::Status;
 use serde_json::Value;
@@ -14,56 +13,124 @@ use crate::handle::text;
 use crate::registry::Table;
 use crate::server::Server;
 
-const TIMEOUT_SECONDS_DEFAULT: u64 = 10;
-const TIMEOUT_SECONDS_MAX: u64 = 30;
-
-/// A webhook that may apply.
-#[derive(Clone, Debug)]
-pub(super) struct Hook {
-    /// Its name, as messages show it.
-    pub(super) name: String,
-    /// Its part of the configuration.
-    pub(super) config: Value,
-    /// The row in whose version it sees the object.
-    pub(super) row: Row,
+/// What a webhook or policy applies to: where its rules and selectors are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Criteria<'a> {
+    /// `namespaceSelector`, `objectSelector` and `matchPolicy` are here.
+    pub(crate) config: &'a Value,
+    /// The list of rules.
+    pub(crate) rules: &'a Value,
+    /// Rules that take away again; null where there are none.
+    pub(crate) excluded: &'a Value,
+    /// Whether a list without rules is one that matches everything.
+    pub(crate) empty_matches: bool,
 }
 
-impl Hook {
-    /// How long it may take.
-    pub(super) fn timeout(&self) -> Duration {
-        let seconds = self.config.get("timeoutSeconds").and_then(Value::as_u64);
-        Duration::from_secs(
-            seconds.unwrap_or(TIMEOUT_SECONDS_DEFAULT).clamp(1, TIMEOUT_SECONDS_MAX),
-        )
-    }
+/// A request as rules see it.
+#[derive(Clone, Copy)]
+pub(crate) struct Subject<'a> {
+    pub(crate) call: &'a Call,
+    pub(crate) request: &'a Request<'a>,
+    pub(crate) table: &'a Table,
+    /// The labels that a namespace selector looks at.
+    pub(crate) namespace: &'a NamespaceLabels,
+}
 
-    /// What follows from a failure to ask it.
-    pub(super) fn failed(&self, why: &str) -> Result<Option<Value>, Status> {
-        if text(&self.config, "/failurePolicy") == "Ignore" {
-            tracing::info!(webhook = self.name, why, "a webhook failed and is ignored");
+/// What a namespace selector looks at.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum NamespaceLabels {
+    /// The object is in no namespace: every selector fits.
+    Outside,
+    /// The labels of its namespace, or of itself when it is one.
+    Of(Value),
+    /// There is no such namespace.
+    Missing(String),
+}
+
+impl Criteria<'_> {
+    /// The row in whose version the request matches, if it does.
+    ///
+    /// # Errors
+    /// 404: the namespace of a request that matches otherwise is not there.
+    pub(crate) fn matched(&self, subject: &Subject<'_>) -> Result<Option<Row>, Status> {
+        let namespaces = selector(self.config.get("namespaceSelector"));
+        let missing = match subject.namespace {
+            _ if namespaces.is_everything() => None,
+            NamespaceLabels::Outside => None,
+            NamespaceLabels::Of(labels) => {
+                if !namespaces.matches(|key| labels.get(key)?.as_str()) {
+                    return Ok(None);
+                }
+                None
+            }
+            NamespaceLabels::Missing(name) => Some(Status::not_found("", "namespaces", name)),
+        };
+        if !self.selects_object(subject.request) {
             return Ok(None);
         }
-        Err(Status::internal(format!(
-            "failed calling webhook \"{}\": failed to call webhook: {why}",
-            self.name
-        )))
+        if self.matching_row(self.excluded, subject).is_some() {
+            return Ok(None);
+        }
+        let rules = self.rules.as_array().map_or(0, Vec::len);
+        let row = if rules == 0 && self.empty_matches {
+            Some(Row::clone(&subject.call.resource))
+        } else {
+            self.matching_row(self.rules, subject)
+        };
+        match (row, missing) {
+            (Some(_), Some(missing)) => Err(missing),
+            (row, _) => Ok(row),
+        }
     }
 
-    /// The object in the version that the webhook wants.
-    pub(super) fn convert(&self, _server: &Server, call: &Call, object: &Value) -> Value {
-        convert(object, &call.resource, &self.row)
+    fn selects_object(&self, request: &Request<'_>) -> bool {
+        let objects = selector(self.config.get("objectSelector"));
+        let fits = |object: &Value| {
+            object.get("metadata").is_some() && objects.matches(|key| meta::label(object, key))
+        };
+        objects.is_everything() || fits(&request.object) || request.old.is_some_and(fits)
     }
 
-    /// The reverse of [`Hook::convert`].
-    pub(super) fn convert_back(&self, _server: &Server, call: &Call, object: Value) -> Value {
-        convert(&object, &self.row, &call.resource)
+    /// The row in whose version a rule matches: the request's own or, for policy `Equivalent`, another
+    /// version of the same objects.
+    fn matching_row(&self, rules: &Value, subject: &Subject<'_>) -> Option<Row> {
+        let rules = rules.as_array()?;
+        let own = &subject.call.resource;
+        if rules.iter().any(|rule| rule_matches(rule, own, subject)) {
+            return Some(Row::clone(own));
+        }
+        if text(self.config, "/matchPolicy") == "Exact" {
+            return None;
+        }
+        let same = |row: &&Row| {
+            row.storage_group == own.storage_group && row.storage_plural == own.storage_plural
+        };
+        let others: Vec<&Row> = subject.table.rows.iter().filter(same).collect();
+        let served = |row: &&&Row| !(row.group == own.group && row.version == own.version);
+        rules.iter().find_map(|rule| {
+            let fits = |row: &&&Row| rule_matches(rule, row, subject);
+            others.iter().filter(served).find(fits).map(|row| Row::clone(row))
+        })
     }
 }
 
-fn convert(object: &Value, from: &Row, to: &Row) -> Value {
+/// An object in the version of another row of the same objects.
+///
+/// # Errors
+/// 500: a webhook that converts it failed.
+pub(crate) async fn converted(
+    server: &Server,
+    object: &Value,
+    from: &Resource,
+    to: &Resource,
+) -> Result<Value, Status> {
     let mut object = object.clone();
-    if from.group == to.group && from.version == to.version {
-        return object;
+    if object.is_null() || (from.group == to.group && from.version == to.version) {
+        return Ok(object);
+    }
+    if let Some(conversion) = server.conversion_of(from) {
+        let values = conversion.values(server, vec![object], &to.api_version()).await?;
+        return Ok(values.into_iter().next().unwrap_or_default());
     }
     if !from.is_storage_form() {
         from.strategy.to_storage(&mut object);
@@ -74,71 +141,32 @@ fn convert(object: &Value, from: &Row, to: &Row) -> Value {
     let map = meta::object_mut(&mut object);
     map.insert("apiVersion".into(), to.api_version().into());
     map.insert("kind".into(), (&*to.kind).into());
-    object
+    Ok(object)
 }
 
-/// The webhooks of a configuration: name and part.
-pub(super) fn hooks(configuration: &Value) -> Vec<(String, Value)> {
-    let hooks = configuration.get("webhooks").and_then(Value::as_array);
-    hooks.into_iter().flatten().map(|hook| (text(hook, "/name").to_owned(), hook.clone())).collect()
-}
-
-/// The webhook, when it applies.
-pub(super) fn applies(
-    (name, config): (String, Value),
-    table: &Table,
-    call: &Call,
-    request: &Request<'_>,
-    namespace: Option<&Value>,
-) -> Option<Hook> {
-    let row = matching_row(&config, table, call, request)?;
-    let namespaces = selector(config.get("namespaceSelector"));
-    let in_namespace =
-        namespace.is_none_or(|labels| namespaces.matches(|key| labels.get(key)?.as_str()));
-    let objects = selector(config.get("objectSelector"));
-    let fits = |object: &Value| objects.matches(|key| meta::label(object, key));
-    let selected = fits(&request.object) || request.old.is_some_and(fits);
-    (in_namespace && selected).then_some(Hook { name, config, row })
-}
-
-/// The row in whose version a rule matches: the request's own or, for policy `Equivalent`, another
-/// version of the same objects.
-fn matching_row(config: &Value, table: &Table, call: &Call, request: &Request<'_>) -> Option<Row> {
-    let rules = config.get("rules").and_then(Value::as_array)?;
-    let matches =
-        |row: &Row| rules.iter().any(|rule| rule_matches(rule, row, call.subresource(), request));
-    if matches(&call.resource) {
-        return Some(Row::clone(&call.resource));
-    }
-    if text(config, "/matchPolicy") == "Exact" {
-        return None;
-    }
-    let same = |row: &&Row| {
-        row.storage_group == call.resource.storage_group
-            && row.storage_plural == call.resource.storage_plural
-    };
-    table.rows.iter().filter(same).find(|row| matches(row)).cloned()
-}
-
-fn rule_matches(rule: &Value, row: &Row, subresource: &str, request: &Request<'_>) -> bool {
+fn rule_matches(rule: &Value, row: &Row, subject: &Subject<'_>) -> bool {
+    let request = subject.request;
     let has = |key: &str, wanted: &str| {
         let list = rule.get(key).and_then(Value::as_array);
         list.into_iter()
             .flatten()
             .any(|have| matches!(have.as_str(), Some(have) if have == "*" || have == wanted))
     };
-    let scope = text(rule, "/scope");
     let namespaces = row.group.is_empty() && row.plural == "namespaces";
-    let in_scope = match scope {
+    let in_scope = match text(rule, "/scope") {
         "Namespaced" => row.is_namespaced() && !namespaces,
         "Cluster" => !row.is_namespaced() || namespaces,
         _ => true,
     };
+    let names =
+        rule.get("resourceNames").and_then(Value::as_array).filter(|names| !names.is_empty());
+    let named = |names: &Vec<Value>| names.iter().any(|name| name == request.object_name());
     in_scope
         && has("operations", request.operation.text())
         && has("apiGroups", &row.group)
         && has("apiVersions", &row.version)
-        && resource_matches(rule, &row.plural, subresource)
+        && resource_matches(rule, &row.plural, subject.call.subresource())
+        && names.is_none_or(named)
 }
 
 fn resource_matches(rule: &Value, plural: &str, subresource: &str) -> bool {
