@@ -90,6 +90,11 @@ mod workload;
 
 pub use duration::human_duration;
 
+/// `Age`, from the creation; `<unknown>` where there is none.
+pub(crate) fn age_column() -> crate::resource::Column {
+    cells::age()
+}
+
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 

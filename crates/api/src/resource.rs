@@ -380,14 +380,16 @@ impl Resource {
     /// has no columns of its own.
     pub fn table_columns(&self) -> Vec<Column> {
         let mut all = Vec::with_capacity(self.columns.len() + 2);
-        if !self.columns.iter().any(|column| column.name == "Name") {
-            let cell = Cell::Pointer("/metadata/name");
-            all.push(Column { format: Cow::Borrowed("name"), ..Column::new("Name", cell) });
+        if !self.columns.iter().any(|column| column.format == "name") {
+            all.push(Column {
+                format: Cow::Borrowed("name"),
+                description: Cow::Borrowed("Name must be unique within a namespace."),
+                ..Column::new("Name", Cell::Pointer("/metadata/name"))
+            });
         }
         all.extend(self.columns.iter().cloned());
         if self.columns.is_empty() {
-            let cell = Cell::Pointer("/metadata/creationTimestamp");
-            all.push(Column { kind: Cow::Borrowed("date"), ..Column::new("Age", cell) });
+            all.push(Column { kind: Cow::Borrowed("date"), ..crate::kinds::age_column() });
         }
         all
     }

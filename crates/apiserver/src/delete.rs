@@ -101,8 +101,15 @@ impl Server {
     /// # Errors
     /// The answer to the client.
     pub async fn delete(&self, call: &Call, options: &DeleteOptions) -> Result<Deleted, Status> {
+        let mut seen: Option<Arc<Object>> = None;
         for _ in 0..WRITE_TRIES_MAX {
-            let present = self.present(call).await?;
+            let present = match (self.present(call).await, seen.take()) {
+                (Ok(present), _) => present,
+                // Somebody else has let it go meanwhile, so that it is gone as asked.
+                (Err(status), Some(last)) if status.code == 404 => return Ok(Deleted::Gone(last)),
+                (Err(status), _) => return Err(status),
+            };
+            seen = Some(Arc::clone(&present));
             if let Some(deleted) = self.try_delete(call, options, &present).await? {
                 return Ok(deleted);
             }

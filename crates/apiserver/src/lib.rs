@@ -27,6 +27,7 @@ mod metadata;
 mod metrics;
 mod openapi;
 mod patching;
+mod persistent_volume;
 mod policy;
 mod policy_admission;
 pub mod read;

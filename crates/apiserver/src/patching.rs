@@ -24,6 +24,11 @@ use crate::respond::{Answer, Body as HttpBody};
 use crate::server::Server;
 use crate::write::{Part, Written};
 
+pub(crate) use apply::{
+    check_kind as check_applied, decode as decode_applied, owners_of, refuse as refuse_apply,
+    report as report_strict,
+};
+
 /// A patch as it came.
 pub(crate) enum Patch {
     /// RFC 6902.
@@ -133,7 +138,7 @@ const MANAGED_FIELDS: &[u8] = b"managedFields";
 const MANAGER_BYTES_MAX: usize = 128;
 
 /// Checks the options that only patches have, or have other rules for.
-fn check_options(call: &Call) -> Result<(), Status> {
+pub(crate) fn check_options(call: &Call) -> Result<(), Status> {
     let mut errors = Vec::new();
     let (manager, path) = (call.query.text("fieldManager"), field::Path::new("fieldManager"));
     if managed::is_apply(call) {
@@ -160,7 +165,7 @@ fn check_options(call: &Call) -> Result<(), Status> {
 
 /// As [`Server::update`], for a change that may be to nothing but the owners: that is committed as it
 /// is, for there is nothing else to admit or validate.
-async fn update_with_owners(
+pub(crate) async fn update_with_owners(
     server: &Server,
     call: &Call,
     part: Part,

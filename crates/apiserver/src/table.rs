@@ -12,24 +12,8 @@ pub fn render(
     include: &str,
     now: Timestamp,
 ) -> Value {
-    let name = Column {
-        format: "name".into(),
-        description: "Name must be unique within a namespace.".into(),
-        ..Column::new("Name", Cell::Pointer("/metadata/name"))
-    };
-    let age = Column {
-        kind: "date".into(),
-        ..Column::new("Age", Cell::Path(".metadata.creationTimestamp".to_owned()))
-    };
-    let mut columns: Vec<&Column> = Vec::new();
-    if !resource.columns.iter().any(|column| column.format == "name") {
-        columns.push(&name);
-    }
-    columns.extend(resource.columns.iter());
-    if resource.columns.is_empty() {
-        columns.push(&age);
-    }
-    let definitions: Vec<Value> = columns.iter().map(|column| definition(column)).collect();
+    let columns = resource.table_columns();
+    let definitions: Vec<Value> = columns.iter().map(definition).collect();
     let rows: Vec<Value> =
         objects.iter().map(|object| row(&columns, object, include, now)).collect();
     json!({
@@ -47,7 +31,7 @@ fn definition(column: &Column) -> Value {
     })
 }
 
-fn row(columns: &[&Column], object: &Value, include: &str, now: Timestamp) -> Value {
+fn row(columns: &[Column], object: &Value, include: &str, now: Timestamp) -> Value {
     let cells: Vec<Value> = columns.iter().map(|column| cell(column, object, now)).collect();
     let mut row = json!({"cells": cells});
     match include {

@@ -18,6 +18,7 @@ use crate::cache::store_key;
 use crate::call::{Call, WriteOptions};
 use crate::limits::{GENERATE_NAME_TRIES, WRITE_TRIES_MAX};
 use crate::metadata;
+use crate::persistent_volume;
 use crate::server::Server;
 
 /// The result of a write: the object as it is (or, in a dry run, would be) stored.
@@ -66,6 +67,7 @@ impl Server {
         let mut object = std::mem::take(&mut request.object);
         resource.strategy.default(&mut object);
         resource.strategy.prepare_for_create(&mut object);
+        persistent_volume::note_phase(resource, &mut object, None, now);
         self.settle_form(resource, &mut object);
         let mut errors = metadata::validate(resource, &object);
         errors.extend(resource.strategy.validate(&object));
@@ -211,7 +213,10 @@ impl Server {
         resource.strategy.default(&mut new);
         match part {
             Part::Main => resource.strategy.prepare_for_update(&mut new, old),
-            Part::Status => resource.strategy.prepare_for_status_update(&mut new, old),
+            Part::Status => {
+                resource.strategy.prepare_for_status_update(&mut new, old);
+                persistent_volume::note_phase(resource, &mut new, Some(old), now);
+            }
             Part::Internal => {
                 resource.strategy.prepare_for_subresource_update(call.subresource(), &mut new, old);
             }

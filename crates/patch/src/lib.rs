@@ -7,4 +7,5 @@ pub mod apply;
 pub mod fields;
 pub mod json;
 pub mod managers;
+pub mod scale;
 pub mod strategic;

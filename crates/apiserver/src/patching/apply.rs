@@ -7,7 +7,7 @@ use std::sync::Arc;
 use api::meta;
 use api::status::{Cause, Status};
 use patch::apply::{self, Applied, ApplyError, Conflicts};
-use patch::managers;
+use patch::managers::{self, Manager};
 use schema::Schema;
 use serde_json::Value;
 
@@ -45,10 +45,7 @@ pub(super) async fn write(
     }
     let change = |old: &Value| {
         let context = Context::of(server, call);
-        let owners = meta::get(old, "managedFields");
-        let owners = owners
-            .map_or(Ok(Vec::new()), managers::decode)
-            .map_err(|error| failure(format!("failed to decode managed fields: {error}")))?;
+        let owners = owners_of(old)?;
         let write = context.write(call, &options.manager);
         let outcome = apply::apply(old, &applied, owners, false, options.force, &write);
         let result = outcome.map_err(|error| refuse(call, &applied, &error))?;
@@ -119,7 +116,10 @@ fn finish(applied: &Value, result: Applied, old: &Value, schema: &Schema) -> Res
 }
 
 /// A body without a schema, and what strict decoding would say of it.
-fn decode(body: &Body) -> Result<(Value, Vec<String>), Status> {
+///
+/// # Errors
+/// 400 or 413.
+pub(crate) fn decode(body: &Body) -> Result<(Value, Vec<String>), Status> {
     let decoded = codec::yaml::decode(&body.bytes, &Schema::any(), codec::Mode::Warn);
     let decoded = decoded.map_err(|error| match error {
         codec::DecodeError::TooLarge => Status::too_large(error.to_string()),
@@ -133,10 +133,17 @@ fn decode(body: &Body) -> Result<(Value, Vec<String>), Status> {
 
 /// Kind, version and owners of what is applied.
 fn check_body(call: &Call, applied: &Value) -> Result<(), Status> {
-    let resource = &call.resource;
+    check_kind(applied, &call.resource.api_version(), &call.resource.kind)
+}
+
+/// Kind, version and owners of what is applied, against those wanted.
+///
+/// # Errors
+/// 400.
+pub(crate) fn check_kind(applied: &Value, version: &str, wanted: &str) -> Result<(), Status> {
     let text = |key: &str| applied.get(key).and_then(Value::as_str).unwrap_or_default();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
-    if api_version != resource.api_version() || kind != &*resource.kind {
+    if api_version != version || kind != wanted {
         return Err(Status::bad_request(format!(
             "invalid object type: {}",
             type_name(api_version, kind)
@@ -154,7 +161,11 @@ fn type_name(api_version: &str, kind: &str) -> String {
     format!("{group}/{version}, Kind={kind}")
 }
 
-fn report(call: &Call, strict: &[String], options: &WriteOptions) -> Result<(), Status> {
+/// Tells what strict decoding found, as the client asked.
+///
+/// # Errors
+/// 400.
+pub(crate) fn report(call: &Call, strict: &[String], options: &WriteOptions) -> Result<(), Status> {
     match options.field_validation.as_str() {
         "Strict" if !strict.is_empty() => {
             Err(Status::bad_request(format!("error strict decoding YAML: {}", strict.join(", "))))
@@ -186,12 +197,24 @@ fn may_create(server: &Server, call: &Call) -> Result<(), Status> {
     })
 }
 
+/// The owners of an object.
+///
+/// # Errors
+/// 500: they cannot be read.
+pub(crate) fn owners_of(object: &Value) -> Result<Vec<Manager>, Status> {
+    let owners = meta::get(object, "managedFields");
+    owners
+        .map_or(Ok(Vec::new()), managers::decode)
+        .map_err(|error| failure(format!("failed to decode managed fields: {error}")))
+}
+
 /// 500 as upstream gives it for errors that have no reason.
 fn failure(message: String) -> Status {
     Status::failure(500, "", message)
 }
 
-fn refuse(call: &Call, applied: &Value, error: &ApplyError) -> Status {
+/// What the client is told of an apply that failed.
+pub(crate) fn refuse(call: &Call, applied: &Value, error: &ApplyError) -> Status {
     match error {
         ApplyError::Conflicts(conflicts) => conflict(conflicts),
         ApplyError::Invalid(_) => {
