@@ -2,9 +2,12 @@
 
 pub mod cgroup;
 pub mod conntrack;
+pub mod folder_watch;
+pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod netlink;
 pub mod nft;
 pub mod overlay;
 pub mod process;
+pub mod requirements;

@@ -99,3 +99,9 @@ fn settings_belong_to_the_namespace() {
     assert_eq!(inside.unwrap().trim(), "1");
     assert_eq!(read(), before);
 }
+
+#[test]
+fn this_machine_lacks_nothing() {
+    let missing = linux::requirements::missing();
+    assert!(missing.is_empty(), "{missing:#?}");
+}
