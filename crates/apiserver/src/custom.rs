@@ -7,6 +7,7 @@ mod conversion;
 mod defaulting;
 mod definition;
 mod rows;
+mod rules;
 mod status;
 mod strategy;
 mod validation;

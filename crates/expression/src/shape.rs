@@ -64,6 +64,27 @@ impl Shape {
         of_schema(schema, resource, name, 0)
     }
 
+    /// A field, by the name that expressions use.
+    pub fn field(&self, name: &str) -> Option<&Self> {
+        self.fields.get(name)
+    }
+
+    /// The items of a list or the values of a map.
+    pub fn element(&self) -> Option<&Self> {
+        self.element.as_deref()
+    }
+
+    /// How often such a value can occur in one object, by how much fits into a request.
+    pub fn occurrences_max(&self) -> u64 {
+        REQUEST_BYTES_MAX / (self.bytes_min + 1)
+    }
+
+    /// The same shape where a value may be absent.
+    #[must_use]
+    pub fn optional(self) -> Self {
+        Self::from(Type::optional(self.ty))
+    }
+
     /// The part at a path of fields, `@items`, `@keys` and `@values`.
     pub(crate) fn at(&self, path: &[Arc<str>]) -> Option<&Self> {
         let mut shape = self;

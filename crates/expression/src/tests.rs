@@ -108,9 +108,9 @@ self.when + duration('1h') - self.when == duration('3600s')
 type(self.port) == string && (type(self.port) == int ? self.port > 5 : self.port.endsWith('%'))
 self.list == ['x', 'y'] && self.list[0] == 'x' && 'y' in self.list && self.list + ['z'] == ['x', 'y', 'z']
 self.set == [2, 1] && self.set + [2, 3] == [1, 2, 3]
-self.pairs == [{'k': 'b', 'v': 2}, {'k': 'a', 'v': 1}]
+self.pairs == dyn([{'k': 'b', 'v': dyn(2)}, {'k': 'a', 'v': 1}])
 self.map.m == 7 && self.map['m'] == 7 && 'm' in self.map && self.map.all(k, self.map[k] > 1)
-[1, 2.0, 'a'].size() == 3 || true
+[dyn(1), 2.0, 'a'].size() == 3
 self.?name.orValue('x') == 'abc' && object.?nothing.orValue('x') == 'x' && !object.?a.?b.hasValue()
 object.list[?0].value() == 'x' && !object.list[?9].hasValue() && {'a': 1}[?'b'].or(optional.of(3)).value() == 3
 optional.of(1).optMap(x, x + 1) == optional.of(2) && !optional.none().hasValue()
@@ -122,8 +122,8 @@ optional.of(1).optFlatMap(x, optional.of(x + 1)).value() == 2 && !optional.ofNon
 'a-b-c'.replace('-', '.') == 'a.b.c' && 'a-b-c'.replace('-', '.', 1) == 'a.b-c'
 'a,b,c'.split(',') == ['a', 'b', 'c'] && 'abc'.split('') == ['a', 'b', 'c'] && 'a,b,c'.split(',', 2) == ['a', 'b,c']
 'tacocat'.substring(4) == 'cat' && 'tacocat'.substring(0, 4) == 'taco' && ['a', 'b'].join('-') == 'a-b'
-'%s is %d years, %.2f%% and %x'.format(['he', 3, 1.234, 255]) == 'he is 3 years, 1.23% and ff'
-'%s %s'.format([[1, 'a'], {'k': true}]) == '[1, "a"] {"k": true}'
+'%s is %d years, %.2f%% and %x'.format(['he', dyn(3), 1.234, 255]) == 'he is 3 years, 1.23% and ff'
+'%s %s'.format([dyn([dyn(1), 'a']), {'k': true}]) == '[1, "a"] {"k": true}'
 strings.quote('a"b') == '"a\\"b"' && jsonpatch.escapeKey('a/b~c') == 'a~1b~0c'
 [1, 2, 3].sum() == 6 && [1, 3, 2].max() == 3 && [2, 1].min() == 1 && [1, 2, 2].isSorted() && ![2, 1].isSorted()
 [1, 2, 1].indexOf(1) == 0 && [1, 2, 1].lastIndexOf(1) == 2 && [duration('1s')].sum() == duration('1s')

@@ -1,10 +1,11 @@
 //! Which definitions are allowed: their schemas are structural, and nothing in them contradicts itself.
 //!
-//! Names, versions, columns and subresources are checked by the kind's own file in crate `api`; rules in CEL
-//! elsewhere. A definition that was let in before is not refused for what it always had.
+//! Names, versions, columns and subresources are checked by the kind's own file in crate `api`. A definition that was
+//! let in before is not refused for what it always had.
 
 mod defaults;
 mod open_api;
+mod rules;
 mod structural;
 
 use api::field::{Error, Path};
@@ -56,7 +57,13 @@ pub(crate) fn faults(resource: &Resource, new: &Value, old: Option<&Value>) -> V
     };
     let mut errors = Vec::new();
     for (version, schema, path) in schemas(new) {
-        errors.extend(version_faults(version, schema, &path, &rules));
+        let own = version_faults(version, schema, &path, &rules);
+        // Rules are compiled against a schema that makes sense; those that were let in stay.
+        let is_new = old.is_none_or(|old| !schemas(old).any(|(_, old, _)| old == schema));
+        if own.is_empty() && is_new {
+            errors.extend(self::rules::faults(schema, &path));
+        }
+        errors.extend(own);
     }
     errors.extend(selectable_faults(new));
     errors

@@ -81,7 +81,8 @@ fn row(definition: &Value, version: &Value, storage: &str) -> Result<CustomRow, 
     let namespaced = text(definition, "/spec/scope") == "Namespaced";
     let names_of = definition.pointer("/status/acceptedNames");
     let names_of = names_of.or_else(|| definition.pointer("/spec/names")).unwrap_or(&Value::Null);
-    let strategy = CustomStrategy::new(open_api, version, &versions(definition), has_status);
+    let strategy =
+        CustomStrategy::new(open_api, &schema, version, &versions(definition), has_status);
     let row = Resource {
         group: owned(definition, "/spec/group"),
         version: owned(version, "/name"),

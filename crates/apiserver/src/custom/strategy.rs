@@ -1,16 +1,19 @@
 //! What is particular to a custom resource: all of it comes from the schema in its definition.
 
-use api::field::Error;
+use api::field::{Error, ErrorType, Path};
 use api::object::SelectableFields;
 use api::resource::Strategy;
+use schema::Schema;
 use serde_json::Value;
 
+use super::rules::Rules;
 use super::{defaulting, validation};
 use crate::handle::text;
 use crate::json_path;
 
 pub(crate) struct CustomStrategy {
     schema: Value,
+    rules: Rules,
     has_status: bool,
     /// Paths of selectable fields as a query names them. They live as long as the program, because a
     /// field selector's answer is kept with every object; a version has at most eight.
@@ -28,6 +31,7 @@ fn selectable_paths(version: &Value) -> Vec<&'static str> {
 impl CustomStrategy {
     pub(crate) fn new(
         schema: Value,
+        parsed: &Schema,
         version: &Value,
         all_versions: &[&Value],
         has_status: bool,
@@ -37,7 +41,33 @@ impl CustomStrategy {
         selectable_anywhere.sort_unstable();
         selectable_anywhere.dedup();
         let selectable = selectable_paths(version);
-        Self { schema, has_status, selectable, selectable_anywhere }
+        let rules = Rules::new(&schema, parsed);
+        Self { schema, rules, has_status, selectable, selectable_anywhere }
+    }
+}
+
+impl CustomStrategy {
+    /// Faults of the schema with those of the rules, which can be checked only if values are of the right
+    /// types and sizes.
+    fn with_rules(&self, mut errors: Vec<Error>, new: &Value, old: Option<&Value>) -> Vec<Error> {
+        let blocks = |error: &Error| {
+            matches!(
+                error.kind,
+                ErrorType::NotSupported
+                    | ErrorType::Required
+                    | ErrorType::TooLong
+                    | ErrorType::TooMany
+                    | ErrorType::TypeInvalid
+            )
+        };
+        if !errors.iter().any(blocks) {
+            errors.extend(self.rules.check(new, old));
+        } else if self.rules.exist() {
+            let detail = "some validation rules were not checked because the object was invalid; \
+                correct the existing errors to complete validation";
+            errors.push(Error::invalid(&Path::root(), Value::Null, detail));
+        }
+        errors
     }
 }
 
@@ -59,12 +89,16 @@ impl Strategy for CustomStrategy {
     }
 
     fn validate(&self, object: &Value) -> Vec<Error> {
-        validation::check(&self.schema, object)
+        self.with_rules(validation::check(&self.schema, object), object, None)
     }
 
-    fn validate_status_update(&self, new: &Value, _old: &Value) -> Vec<Error> {
+    fn validate_update(&self, new: &Value, old: &Value) -> Vec<Error> {
+        self.with_rules(validation::check_update(&self.schema, new, old), new, Some(old))
+    }
+
+    fn validate_status_update(&self, new: &Value, old: &Value) -> Vec<Error> {
         debug_assert!(self.has_status, "only a resource with a status has its update checked");
-        validation::check(&self.schema, new)
+        self.validate_update(new, old)
     }
 
     fn selectable_fields(&self, object: &Value) -> SelectableFields {

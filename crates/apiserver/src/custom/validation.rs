@@ -1,6 +1,6 @@
 //! Checking values against the OpenAPI schema of a definition, with upstream's texts.
 
-use api::field::{Error, Path};
+use api::field::{Error, ErrorType, Path};
 use serde_json::Value;
 
 /// Deeper than any structural schema may be.
@@ -11,7 +11,20 @@ const ERRORS_MAX: usize = 100;
 /// All faults of an object. `apiVersion`, `kind` and `metadata` are checked elsewhere.
 pub(super) fn check(schema: &Value, object: &Value) -> Vec<Error> {
     let mut checker = Checker { errors: Vec::new() };
-    checker.value(schema, object, &Path::root(), 0);
+    checker.value(schema, object, None, &Path::root(), 0);
+    checker.errors
+}
+
+/// All faults of a changed object. What is wrong with a value that did not change is tolerated; so are
+/// duplicates where there were some before.
+pub(super) fn check_update(schema: &Value, new: &Value, old: &Value) -> Vec<Error> {
+    let mut checker = Checker { errors: Vec::new() };
+    checker.value(schema, new, Some(old), &Path::root(), 0);
+    let is_duplicate = |error: &Error| error.kind == ErrorType::Duplicate;
+    let had_duplicates = || check(schema, old).iter().any(is_duplicate);
+    if checker.errors.iter().any(is_duplicate) && had_duplicates() {
+        checker.errors.retain(|error| !is_duplicate(error));
+    }
     checker.errors
 }
 
@@ -19,7 +32,7 @@ pub(super) fn check(schema: &Value, object: &Value) -> Vec<Error> {
 /// relative to the value, as upstream does.
 pub(super) fn check_at(schema: &Value, value: &Value, base: &Path) -> Vec<Error> {
     let mut checker = Checker { errors: Vec::new() };
-    checker.value(schema, value, &Path::root(), 1);
+    checker.value(schema, value, None, &Path::root(), 1);
     let root = Path::root().to_string();
     for error in &mut checker.errors {
         error.field = if error.field == root {
@@ -76,8 +89,19 @@ impl Checker {
         self.push(Error::invalid(path, value.clone(), format!("{} in body {what}", place(path))));
     }
 
-    fn value(&mut self, schema: &Value, value: &Value, path: &Path, depth: usize) {
+    /// `old` is what the value was before, if it can be told which value that is.
+    fn value(
+        &mut self,
+        schema: &Value,
+        value: &Value,
+        old: Option<&Value>,
+        path: &Path,
+        depth: usize,
+    ) {
         if depth > DEPTH_MAX || (value.is_null() && flag(schema, "nullable")) {
+            return;
+        }
+        if old == Some(value) {
             return;
         }
         if !self.has_type(schema, value, path) {
@@ -89,8 +113,8 @@ impl Checker {
             Value::Number(number) => {
                 self.number(schema, number.as_f64().unwrap_or(0.0), value, path)
             }
-            Value::Array(items) => self.array(schema, items, path, depth),
-            Value::Object(map) => self.object(schema, map, path, depth),
+            Value::Array(items) => self.array(schema, items, old, path, depth),
+            Value::Object(map) => self.object(schema, map, old, path, depth),
             Value::Null | Value::Bool(_) => {}
         }
         self.combined(schema, value, path, depth);
@@ -172,7 +196,14 @@ impl Checker {
         }
     }
 
-    fn array(&mut self, schema: &Value, items: &[Value], path: &Path, depth: usize) {
+    fn array(
+        &mut self,
+        schema: &Value,
+        items: &[Value],
+        old: Option<&Value>,
+        path: &Path,
+        depth: usize,
+    ) {
         let bound = |key: &str| {
             schema.get(key).and_then(Value::as_u64).and_then(|bound| usize::try_from(bound).ok())
         };
@@ -184,9 +215,11 @@ impl Checker {
             self.say(path, &value, &format!("should have at least {min} items"));
         }
         self.unique(schema, items, path);
+        let list = schema;
         if let Some(schema) = schema.get("items") {
             for (index, item) in items.iter().enumerate() {
-                self.value(schema, item, &path.index(index), depth + 1);
+                let old = old.and_then(|old| same_item(list, item, old));
+                self.value(schema, item, old, &path.index(index), depth + 1);
             }
         }
     }
@@ -228,6 +261,7 @@ impl Checker {
         &mut self,
         schema: &Value,
         map: &serde_json::Map<String, Value>,
+        old: Option<&Value>,
         path: &Path,
         depth: usize,
     ) {
@@ -255,9 +289,14 @@ impl Checker {
             if is_root_metadata {
                 continue;
             }
+            let old = old.and_then(|old| old.get(name));
             match (properties.and_then(|properties| properties.get(name)), additional) {
-                (Some(schema), _) => self.value(schema, inner, &path.child(name), depth + 1),
-                (None, Some(schema)) => self.value(schema, inner, &path.key(name), depth + 1),
+                (Some(schema), _) => {
+                    self.value(schema, inner, old, &path.child(name), depth + 1);
+                }
+                (None, Some(schema)) => {
+                    self.value(schema, inner, old, &path.key(name), depth + 1);
+                }
                 (None, None) => {}
             }
         }
@@ -266,12 +305,12 @@ impl Checker {
     fn combined(&mut self, schema: &Value, value: &Value, path: &Path, depth: usize) {
         let fits = |schema: &Value| {
             let mut inner = Self { errors: Vec::new() };
-            inner.value(schema, value, path, depth + 1);
+            inner.value(schema, value, None, path, depth + 1);
             inner.errors.is_empty()
         };
         let list = |key: &str| schema.get(key).and_then(Value::as_array);
         for inner in list("allOf").into_iter().flatten() {
-            self.value(inner, value, path, depth + 1);
+            self.value(inner, value, None, path, depth + 1);
         }
         if list("anyOf").is_some_and(|any| !any.iter().any(fits)) {
             self.say(path, value, "must validate at least one schema (anyOf)");
@@ -295,6 +334,20 @@ impl Checker {
             self.say(path, value, "must not validate the schema (not)");
         }
     }
+}
+
+/// The item of an old list with the same keys as an item of the new one.
+fn same_item<'a>(list: &Value, item: &Value, old: &'a Value) -> Option<&'a Value> {
+    if list.get("x-kubernetes-list-type")?.as_str()? != "map" {
+        return None;
+    }
+    let names = list.get("x-kubernetes-list-map-keys")?.as_array()?;
+    let keys = |item: &'a Value| -> Vec<Option<&'a Value>> {
+        names.iter().filter_map(Value::as_str).map(|name| item.get(name)).collect()
+    };
+    let wanted: Vec<Option<&Value>> =
+        names.iter().filter_map(Value::as_str).map(|name| item.get(name)).collect();
+    old.as_array()?.iter().find(|old| old.is_object() && keys(old) == wanted)
 }
 
 fn fits_format(format: &str, text: &str) -> bool {

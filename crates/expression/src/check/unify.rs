@@ -89,9 +89,11 @@ impl Bindings {
             (a, b) if a.is_dyn() || b.is_dyn() => true,
             (Type::Null, to) => nullable(to),
             (from, Type::Null) => nullable(from),
-            (Type::List(a), Type::List(b))
-            | (Type::Optional(a), Type::Optional(b))
-            | (Type::Type(a), Type::Type(b)) => self.unify(a, b),
+            (Type::List(a), Type::List(b)) | (Type::Optional(a), Type::Optional(b)) => {
+                self.unify(a, b)
+            }
+            // Types compare with each other, whatever they are the types of.
+            (Type::Type(_), Type::Type(_)) => true,
             (Type::Map(a), Type::Map(b)) => self.unify(&a.0, &b.0) && self.unify(&a.1, &b.1),
             (Type::Object(a), Type::Object(b)) => a.name == b.name,
             _ => false,
