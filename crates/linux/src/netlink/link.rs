@@ -120,15 +120,6 @@ impl RouteSocket {
         })
     }
 
-    /// Makes an Ethernet link without wires behind it, for addresses that belong to the node as such.
-    pub fn create_dummy(&mut self, name: &str) -> Result<(), NetlinkError> {
-        self.socket.request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, |writer| {
-            link_header(writer, AF_UNSPEC, 0, IFF_UP, IFF_UP);
-            writer.put_text(IFLA_IFNAME, name);
-            writer.nest(IFLA_LINKINFO, |writer| writer.put_text(IFLA_INFO_KIND, "dummy"));
-        })
-    }
-
     /// Makes a veth pair in one step: this end a port of `master` (when given), the other end in its
     /// namespace, both down.
     pub fn create_veth(
