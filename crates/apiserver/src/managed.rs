@@ -8,18 +8,20 @@ use std::sync::Arc;
 use api::meta;
 use api::resource::Resource;
 use api::status::Status;
+use parking_lot::Mutex;
 use patch::managers::{self, Versions, Write};
 use schema::Schema;
 use serde_json::{Map, Value, json};
 
 use crate::call::{Call, WriteOptions};
+use crate::custom::Conversion;
 use crate::metadata::seconds;
 use crate::registry::Table;
 use crate::server::Server;
 
 impl Server {
     /// Brings the record of field ownership up to date with a write.
-    pub(crate) fn track_fields(
+    pub(crate) async fn track_fields(
         &self,
         call: &Call,
         object: &mut Value,
@@ -32,15 +34,62 @@ impl Server {
         let context = Context::of(self, call);
         let write = context.write(call, &options.manager);
         let list = start(call, object, old);
-        let owners = match old {
+        let empty = empty_form(&call.resource, &context.schema);
+        let update = || match old {
             Some(old) => managers::update(old, object, list.as_ref(), false, &write),
-            None => {
-                let empty = empty_form(&call.resource, &context.schema);
-                managers::update(&empty, object, list.as_ref(), true, &write)
-            }
+            None => managers::update(&empty, object, list.as_ref(), true, &write),
         };
+        let mut owners = update();
+        while self.add_views(&context.views).await? {
+            owners = update();
+        }
         set_owners(object, owners);
         Ok(())
+    }
+
+    /// Has a webhook make the views that were looked for in vain; whether there are new ones.
+    pub(crate) async fn add_views(&self, views: &Option<Arc<Views>>) -> Result<bool, Status> {
+        let Some(views) = views else { return Ok(false) };
+        let missed = std::mem::take(&mut *views.missed.lock());
+        if missed.is_empty() || views.made.lock().len() >= VIEWS_MAX {
+            return Ok(false);
+        }
+        for (object, api_version) in missed {
+            let made = views.conversion.values(self, vec![object.clone()], &api_version).await?;
+            if let Some(view) = made.into_iter().next() {
+                views.made.lock().push((object, api_version, view));
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Most views of one write: two objects in each of a few versions.
+const VIEWS_MAX: usize = 32;
+
+/// Objects in other versions, where only a webhook can tell what they are there. The rules of ownership do
+/// not wait: what they lack is noted, and they are asked again when it is there.
+pub(crate) struct Views {
+    conversion: Arc<Conversion>,
+    /// The object, the version, and the object in that version.
+    made: Mutex<Vec<(Value, String, Value)>>,
+    missed: Mutex<Vec<(Value, String)>>,
+}
+
+impl Views {
+    /// Those of a row whose objects a webhook converts.
+    pub(crate) fn of(server: &Server, resource: &Resource) -> Option<Arc<Self>> {
+        let conversion = server.conversion_of(resource)?;
+        Some(Arc::new(Self { conversion, made: Mutex::default(), missed: Mutex::default() }))
+    }
+
+    fn find(&self, object: &Value, api_version: &str) -> Option<Value> {
+        let made = self.made.lock();
+        let found = made.iter().find(|(from, to, _)| to == api_version && from == object);
+        if found.is_none() {
+            self.missed.lock().push((object.clone(), api_version.to_owned()));
+        }
+        found.map(|(_, _, view)| view.clone())
     }
 }
 
@@ -105,6 +154,8 @@ pub(crate) struct Context {
     time: String,
     pub(crate) schema: Schema,
     ignored: &'static [&'static str],
+    /// Where a webhook converts.
+    pub(crate) views: Option<Arc<Views>>,
 }
 
 impl Context {
@@ -122,6 +173,7 @@ impl Context {
             kind: call.resource.kind.to_string(),
             api_version: call.resource.api_version(),
             time: seconds(server.clock.now()),
+            views: Views::of(server, &call.resource),
             table,
         }
     }
@@ -151,6 +203,9 @@ impl Versions for Context {
         let schema = self.table.schema(to);
         let mut object = object.clone();
         if from.version != to.version || from.group != to.group {
+            if let Some(view) = self.views.as_ref().and_then(|v| v.find(&object, api_version)) {
+                return Some((view, schema));
+            }
             if !from.is_storage_form() {
                 from.strategy.to_storage(&mut object);
             }

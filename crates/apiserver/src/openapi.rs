@@ -1,12 +1,16 @@
-//! `/openapi/v2` and `/openapi/v3`: rendered from the table and the schemas when first asked for, and kept
-//! until the table changes.
+//! `/openapi/v2` and `/openapi/v3`: rendered from the table and the schemas when they are asked for.
+//!
+//! A document of version 3 is made anew only when its own group and version have changed. Rendered
+//! documents are large and asked for in bursts: those that nobody asks for are let go, and rendered again.
 
 use std::collections::HashMap;
+use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use schema::openapi::{Resource, Subresource};
 use sha2::Digest as _;
@@ -17,10 +21,12 @@ use crate::server::Server;
 
 const VERSION: &str = "v1.37.0";
 const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+/// How long a rendered document is kept after somebody asked for it.
+const DOCUMENT_SECONDS_KEPT: i64 = 60;
 /// Verbs of the subresources that connect streams, as methods.
 const CONNECTING: &[&str] = &["exec", "attach", "portforward", "proxy"];
 
-/// Documents of one generation of the table.
+/// What has been rendered: every document's hash for good, the documents themselves while they are asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Documents {
     kept: Mutex<Kept>,
@@ -28,23 +34,91 @@ pub(crate) struct Documents {
 
 #[derive(Debug, Default)]
 struct Kept {
-    generation: u64,
-    documents: HashMap<String, (Bytes, String)>,
+    /// By document: what it was made of, and its hash.
+    hashes: HashMap<String, (u64, String)>,
+    bodies: HashMap<String, Body>,
+    /// Whether somebody looks after the bodies.
+    attended: bool,
+}
+
+#[derive(Debug)]
+struct Body {
+    of: u64,
+    bytes: Bytes,
+    used: Timestamp,
 }
 
 impl Documents {
-    fn get(&self, table: &Table, key: &str, render: impl FnOnce() -> Vec<u8>) -> (Bytes, String) {
+    /// A document that is made of the state `of`, and its hash.
+    fn get(
+        &self,
+        server: &Arc<Server>,
+        key: &str,
+        of: u64,
+        render: impl FnOnce() -> Vec<u8>,
+    ) -> (Bytes, String) {
+        let now = server.clock.now();
         let mut kept = self.kept.lock();
-        if kept.generation != table.generation {
-            *kept = Kept { generation: table.generation, documents: HashMap::new() };
+        let known = kept.bodies.get_mut(key).filter(|body| body.of == of);
+        let bytes = match known {
+            Some(body) => {
+                body.used = now;
+                body.bytes.clone()
+            }
+            None => {
+                let bytes = Bytes::from(render());
+                let body = Body { of, bytes: bytes.clone(), used: now };
+                kept.bodies.insert(key.to_owned(), body);
+                bytes
+            }
+        };
+        let hash = kept.hash(key, of, || hash(&bytes));
+        if !std::mem::replace(&mut kept.attended, true) {
+            server.scope.spawn_until_cancelled("OpenAPI documents", attend(Arc::clone(server)));
         }
-        let entry = kept.documents.entry(key.to_owned()).or_insert_with(|| {
-            let document = Bytes::from(render());
-            let hash: String =
-                sha2::Sha512::digest(&document).iter().map(|byte| format!("{byte:02X}")).collect();
-            (document, hash)
-        });
-        entry.clone()
+        (bytes, hash)
+    }
+
+    /// The hash of a document. One that is rendered only for that is not kept.
+    fn hash_of(&self, key: &str, of: u64, render: impl FnOnce() -> Vec<u8>) -> String {
+        self.kept.lock().hash(key, of, || hash(&render()))
+    }
+
+    /// Lets go what nobody has asked for lately; whether something is left.
+    fn let_go(&self, now: Timestamp) -> bool {
+        let mut kept = self.kept.lock();
+        kept.bodies
+            .retain(|_, body| now.duration_since(body.used).as_secs() < DOCUMENT_SECONDS_KEPT);
+        kept.attended = !kept.bodies.is_empty();
+        kept.bodies.shrink_to_fit();
+        kept.attended
+    }
+}
+
+impl Kept {
+    fn hash(&mut self, key: &str, of: u64, make: impl FnOnce() -> String) -> String {
+        if let Some((have, hash)) = self.hashes.get(key)
+            && *have == of
+        {
+            return hash.clone();
+        }
+        let hash = make();
+        self.hashes.insert(key.to_owned(), (of, hash.clone()));
+        hash
+    }
+}
+
+fn hash(document: &[u8]) -> String {
+    sha2::Sha512::digest(document).iter().map(|byte| format!("{byte:02X}")).collect()
+}
+
+async fn attend(server: Arc<Server>) {
+    let pause = std::time::Duration::from_secs(DOCUMENT_SECONDS_KEPT.unsigned_abs());
+    loop {
+        server.clock.sleep(pause).await;
+        if !server.documents.let_go(server.clock.now()) {
+            return;
+        }
     }
 }
 
@@ -63,13 +137,13 @@ pub(crate) fn answer(
             if accept.unwrap_or_default().contains("com.github.proto-openapi.spec.v2") {
                 let render = || schema::openapi::v2_protobuf(&rows(&table), &theirs, VERSION);
                 let key = format!("v2 protobuf {key}");
-                let document = server.documents.get(&table, &key, render);
+                let document = server.documents.get(server, &key, table.generation, render);
                 return Some(document_answer(V2_PROTOBUF, document, headers));
             }
             let render = || schema::openapi::v2(&rows(&table), &theirs, VERSION);
             Some(document_answer(
                 "application/json",
-                server.documents.get(&table, &format!("v2 {key}"), render),
+                server.documents.get(server, &format!("v2 {key}"), table.generation, render),
                 headers,
             ))
         }
@@ -82,20 +156,29 @@ pub(crate) fn answer(
     }
 }
 
-fn document_of(server: &Server, table: &Table, group: &str, version: &str) -> (Bytes, String) {
-    let render = || schema::openapi::v3_for_group_version(group, version, &rows(table), VERSION);
-    server.documents.get(table, &format!("v3 {group}/{version}"), render)
+/// The rows of one group and version, and what tells them from those that were there before.
+fn rows_in<'a>(table: &'a Table, group: &str, version: &str) -> (Vec<Resource<'a>>, u64) {
+    let mut stamps = std::hash::DefaultHasher::new();
+    let rows = table.rows.iter().filter(|row| row.group == group && row.version == version);
+    let rows = rows.inspect(|row| table.stamp(row).hash(&mut stamps));
+    (rows.map(|row| resource(table, row)).collect(), stamps.finish())
+}
+
+fn key_of(group: &str, version: &str) -> String {
+    format!("v3 {group}/{version}")
 }
 
 fn group_version(
-    server: &Server,
+    server: &Arc<Server>,
     table: &Table,
     group: &str,
     version: &str,
     headers: &HeaderMap,
 ) -> Option<Answer> {
-    table.rows.iter().find(|row| row.group == group && row.version == version)?;
-    let document = document_of(server, table, group, version);
+    let (rows, of) = rows_in(table, group, version);
+    rows.first()?;
+    let render = || schema::openapi::v3_for_group_version(group, version, &rows, VERSION);
+    let document = server.documents.get(server, &key_of(group, version), of, render);
     Some(document_answer("application/json", document, headers))
 }
 
@@ -108,7 +191,10 @@ fn index(server: &Server, table: &Table) -> Answer {
                 "" => format!("api/{version}"),
                 group => format!("apis/{group}/{version}"),
             };
-            entries.push((path, document_of(server, table, &group, &version).1));
+            let (rows, of) = rows_in(table, &group, &version);
+            let render = || schema::openapi::v3_for_group_version(&group, &version, &rows, VERSION);
+            let hash = server.documents.hash_of(&key_of(&group, &version), of, render);
+            entries.push((path, hash));
         }
     }
     for remote in server.aggregation.remotes() {
@@ -159,7 +245,17 @@ fn resource<'a>(table: &Table, row: &'a api::resource::Resource) -> Resource<'a>
         verbs: row.verbs.iter().collect(),
         subresources: row.subresources.iter().map(|sub| subresource(row, sub)).collect(),
         schema: table.custom_schema(row),
+        selectable_fields: selectable_fields(table, row),
     }
+}
+
+/// The fields by which a custom resource can be selected; those of built-in kinds are not published.
+fn selectable_fields(table: &Table, row: &api::resource::Resource) -> Vec<&'static str> {
+    if !table.is_custom(row) {
+        return Vec::new();
+    }
+    let fields = row.strategy.selectable_fields(&serde_json::Value::Null);
+    fields.into_iter().map(|(path, _)| path).collect()
 }
 
 fn subresource<'a>(
@@ -175,5 +271,28 @@ fn subresource<'a>(
         version: if own { &row.version } else { sub.version },
         kind: if sub.kind.is_empty() { &row.kind } else { sub.kind },
         verbs,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_outlive_their_documents() {
+        let mut kept = Kept::default();
+        assert_eq!(kept.hash("v3 a/v1", 1, || "A".to_owned()), "A");
+        assert_eq!(kept.hash("v3 a/v1", 1, || "B".to_owned()), "A");
+        assert_eq!(kept.hash("v3 a/v1", 2, || "B".to_owned()), "B");
+    }
+
+    #[test]
+    fn documents_are_let_go_when_nobody_asks() {
+        let documents = Documents::default();
+        let at = |seconds: i64| Timestamp::from_second(seconds).unwrap();
+        let body = Body { of: 1, bytes: Bytes::from_static(b"x"), used: at(100) };
+        documents.kept.lock().bodies.insert("v2".to_owned(), body);
+        assert!(documents.let_go(at(100 + DOCUMENT_SECONDS_KEPT - 1)));
+        assert!(!documents.let_go(at(100 + DOCUMENT_SECONDS_KEPT)));
     }
 }

@@ -184,7 +184,7 @@ pub(crate) async fn update_with_owners(
             };
             return server.update(call, part, options, change).await;
         }
-        server.track_fields(call, &mut new, Some(&old), options)?;
+        server.track_fields(call, &mut new, Some(&old), options).await?;
         let owners = |value: &Value| meta::get(value, "managedFields").cloned();
         if managers::same_but_for_times(owners(&new).as_ref(), owners(&old).as_ref()) {
             return Ok(Written { object: present, created: false });

@@ -25,6 +25,8 @@ pub struct Table {
     /// Schemas of custom resources, by path.
     schemas: HashMap<Key, Schema>,
     scales: HashMap<Key, ScalePaths>,
+    /// Which rows of definitions these are: another number with every change.
+    stamps: HashMap<Key, u64>,
     /// Webhooks that convert custom resources, by group and plural.
     conversions: HashMap<(String, String), Arc<Conversion>>,
 }
@@ -40,6 +42,8 @@ pub struct CustomRow {
     pub(crate) scale: Option<ScalePaths>,
     /// The webhook that converts its objects, the same for all versions.
     pub(crate) conversion: Option<Arc<Conversion>>,
+    /// Set by the registry.
+    pub(crate) stamp: u64,
 }
 
 fn key_of(row: &Resource) -> Key {
@@ -51,6 +55,7 @@ impl Table {
         let mut table = Self { generation, ..Self::default() };
         table.schemas = custom.iter().map(|c| (key_of(&c.row), c.schema.clone())).collect();
         for custom in custom {
+            table.stamps.insert(key_of(&custom.row), custom.stamp);
             if let Some(scale) = &custom.scale {
                 table.scales.insert(key_of(&custom.row), scale.clone());
             }
@@ -70,6 +75,11 @@ impl Table {
         }
         table.rows = rows;
         table
+    }
+
+    /// Tells a row from one that was there before in its place; 0 for built-in ones.
+    pub(crate) fn stamp(&self, row: &Resource) -> u64 {
+        self.stamps.get(&key_of(row)).copied().unwrap_or(0)
     }
 
     /// Whether a row comes from a definition.
@@ -203,8 +213,12 @@ impl Registry {
     }
 
     /// Sets (or, with no rows, removes) what one version of the definition `name` adds.
-    pub fn set_custom(&self, name: &str, version: &str, rows: Vec<CustomRow>) {
+    pub fn set_custom(&self, name: &str, version: &str, mut rows: Vec<CustomRow>) {
         let mut custom = self.custom.lock();
+        let generation = self.table.load().generation + 1;
+        for row in &mut rows {
+            row.stamp = generation;
+        }
         if rows.is_empty() {
             custom.remove(name);
         } else {
@@ -213,7 +227,6 @@ impl Registry {
         let added: Vec<CustomRow> = custom.values().flat_map(|(_, rows)| rows).cloned().collect();
         let mut all = built_in();
         all.extend(added.iter().map(|custom| Arc::clone(&custom.row)));
-        let generation = self.table.load().generation + 1;
         self.table.store(Arc::new(Table::new(generation, all, &added)));
         self.changes.send_replace(generation);
     }

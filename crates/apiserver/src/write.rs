@@ -60,7 +60,7 @@ impl Server {
         resource.strategy.default(&mut object);
         // Owners are those of what the client wrote: what admission and allocation add is nobody's.
         self.settle_form(resource, &mut object);
-        self.track_fields(call, &mut object, None, options)?;
+        self.track_fields(call, &mut object, None, options).await?;
         let null = Value::Null;
         let mut request = call.admission(Operation::Create, object, None, &null, options, now);
         self.admit_mutating(call, &mut request).await?;
@@ -202,7 +202,7 @@ impl Server {
         keep_part(resource, part, &mut new, old);
         resource.strategy.default(&mut new);
         self.settle_form(resource, &mut new);
-        self.track_fields(call, &mut new, Some(old), options)?;
+        self.track_fields(call, &mut new, Some(old), options).await?;
         let null = Value::Null;
         let now = self.clock.now();
         let mut request = call.admission(Operation::Update, new, Some(old), &null, options, now);

@@ -59,6 +59,8 @@ pub struct Resource<'a> {
     pub subresources: Vec<Subresource<'a>>,
     /// The schema of a custom resource; none for built-in kinds.
     pub schema: Option<Schema>,
+    /// Paths by which a custom resource can be selected.
+    pub selectable_fields: Vec<&'a str>,
 }
 
 /// A part of a resource with a path of its own, such as `status` or `log`.

@@ -107,7 +107,7 @@ fn row(definition: &Value, version: &Value, storage: &str) -> Result<CustomRow, 
         storage_plural: owned(names_of, "/plural"),
         strategy: StrategyRef::Shared(Arc::new(strategy)),
     };
-    Ok(CustomRow { row: Arc::new(row), schema, scale, conversion: None })
+    Ok(CustomRow { row: Arc::new(row), schema, scale, conversion: None, stamp: 0 })
 }
 
 fn columns(version: &Value) -> Vec<Column> {

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::update_with_owners;
 use crate::call::{Body, Call, WriteOptions};
 use crate::handle::attributes;
-use crate::managed::{Context, empty_form, set_owners};
+use crate::managed::{Context, Views, empty_form, set_owners};
 use crate::server::Server;
 use crate::write::{Part, Written};
 
@@ -43,8 +43,10 @@ pub(super) async fn write(
             other => other.map(drop)?,
         }
     }
+    let views = Views::of(server, &call.resource);
     let change = |old: &Value| {
-        let context = Context::of(server, call);
+        let mut context = Context::of(server, call);
+        context.views.clone_from(&views);
         let owners = owners_of(old)?;
         let write = context.write(call, &options.manager);
         let outcome = apply::apply(old, &applied, owners, false, options.force, &write);
@@ -52,6 +54,15 @@ pub(super) async fn write(
         report(call, &strict, options)?;
         finish(&applied, result, old, &context.schema)
     };
+    if views.is_some() {
+        // Tried for what it needs to see; what comes of it is decided below.
+        let present = server.present(call).await?;
+        let old = server.value_of(&call.resource, &present).await?;
+        drop(change(&old));
+        while server.add_views(&views).await? {
+            drop(change(&old));
+        }
+    }
     update_with_owners(server, call, part, options, change).await
 }
 

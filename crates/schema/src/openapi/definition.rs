@@ -245,8 +245,9 @@ pub(super) fn custom(
 ) -> Value {
     // With fields, clients would take all others for unknown.
     if schema.kind() == Kind::Any || (dialect == Dialect::V2 && schema.preserve_unknown()) {
-        return json!({"type": "object",
-            "x-kubernetes-group-version-kind": gvk_list(resource, resource.kind)});
+        let mut out = json!({"type": "object"});
+        extensions(&mut out, resource, resource.kind);
+        return out;
     }
     let mut out = node(schema, None, dialect);
     // Every object describes these alike.
@@ -258,8 +259,17 @@ pub(super) fn custom(
             describe(property, text, dialect);
         }
     }
-    out["x-kubernetes-group-version-kind"] = gvk_list(resource, resource.kind);
+    extensions(&mut out, resource, resource.kind);
     out
+}
+
+/// What the definitions of a custom resource and of its list say of the resource.
+fn extensions(out: &mut Value, resource: &Resource<'_>, kind: &str) {
+    out["x-kubernetes-group-version-kind"] = gvk_list(resource, kind);
+    if !resource.selectable_fields.is_empty() {
+        let fields = resource.selectable_fields.iter().map(|path| json!({"fieldPath": path}));
+        out["x-kubernetes-selectable-fields"] = fields.collect();
+    }
 }
 
 /// Sets the description of a rendered node, which may be a bare reference.
@@ -289,7 +299,7 @@ pub(super) fn custom_list(
     let text = |field: &str| descriptions.get(list, field).unwrap_or_default();
     let mut metadata = json!({"$ref": dialect.reference(&format!("{META}.ListMeta"))});
     describe(&mut metadata, "Standard list metadata.".to_owned(), dialect);
-    json!({
+    let mut out = json!({
         "description": format!("{} is a list of {}", resource.list_kind, resource.kind),
         "type": "object",
         "required": ["items"],
@@ -302,7 +312,8 @@ pub(super) fn custom_list(
                 "description": format!("List of {}.", resource.plural),
                 "items": {"$ref": dialect.reference(item)}
             }
-        },
-        "x-kubernetes-group-version-kind": gvk_list(resource, resource.list_kind)
-    })
+        }
+    });
+    extensions(&mut out, resource, resource.list_kind);
+    out
 }

@@ -26,6 +26,7 @@ fn pods() -> Resource<'static> {
             subresource("eviction", ("policy", "v1", "Eviction"), &["create"]),
         ],
         schema: None,
+        selectable_fields: Vec::new(),
     }
 }
 
@@ -55,6 +56,7 @@ fn cron_tabs() -> Resource<'static> {
         verbs: ALL.to_vec(),
         subresources: Vec::new(),
         schema: Some(schema),
+        selectable_fields: Vec::new(),
     }
 }
 
@@ -199,6 +201,7 @@ fn every_built_in_kind_renders() {
             verbs: vec!["get"],
             subresources: Vec::new(),
             schema: None,
+            selectable_fields: Vec::new(),
         })
         .collect();
     let bytes = v2(&resources, &[], "v1.37.0");
