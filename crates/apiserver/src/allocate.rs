@@ -1,9 +1,12 @@
-//! Service addresses and node ports: given out once, from memory.
+//! Service addresses and node ports: chosen from memory, given out once by the store.
 //!
-//! What is in use is read from the Services themselves at start, so there is no second record to keep
-//! in step. A claim that its write does not follow is given back.
+//! What is given out has a key of its own, made and removed in the transaction that writes the Service, so
+//! that several servers on one store cannot give out the same (`allocate/claims.rs`). Memory only serves to
+//! choose: it is filled from the Services at start, and what it believes to be taken is looked up before it
+//! is refused, because another server may have freed it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -16,9 +19,15 @@ use ipnet::IpNet;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::cache::Caches;
+use crate::cache::{Cache, Caches};
 use crate::call::Call;
 use crate::server::{Config, Server};
+
+mod claims;
+
+pub(crate) use claims::Claims;
+use claims::Taken;
+pub(crate) use claims::repair;
 
 /// Addresses at the start of the range that are only given when asked for by name, as upstream keeps a
 /// lower band for fixed addresses.
@@ -39,6 +48,13 @@ fn to_number(address: IpAddr) -> u128 {
     }
 }
 
+fn from_number(range: &IpNet, number: u128) -> IpAddr {
+    match range {
+        IpNet::V4(_) => IpAddr::V4(u32::try_from(number).unwrap_or(0).into()),
+        IpNet::V6(_) => IpAddr::V6(number.into()),
+    }
+}
+
 fn address_at(range: &IpNet, offset: u128) -> IpAddr {
     match range {
         IpNet::V4(net) => {
@@ -49,11 +65,19 @@ fn address_at(range: &IpNet, offset: u128) -> IpAddr {
     }
 }
 
+/// Who has something.
+#[derive(Clone, Debug)]
+struct Holder {
+    /// `namespace/name` of the Service.
+    service: String,
+    /// Whether the Service is being written by this server just now.
+    is_claim: bool,
+}
+
 #[derive(Debug, Default)]
 struct Used {
-    /// Address to `namespace/name` of its Service.
-    addresses: HashMap<u128, String>,
-    ports: HashMap<(u16, String), String>,
+    addresses: HashMap<u128, Holder>,
+    ports: HashMap<(u16, String), Holder>,
     /// Where the search for a free address goes on.
     next: u128,
     next_port: u16,
@@ -65,41 +89,14 @@ pub(crate) struct Allocators {
     range: IpNet,
     node_ports: (u16, u16),
     used: Arc<Mutex<Used>>,
+    services: Arc<Cache>,
 }
 
-/// What one request has taken; given back unless settled well.
-#[derive(Debug, Default)]
-pub struct Claims {
-    used: Option<Arc<Mutex<Used>>>,
-    taken: Vec<Taken>,
-    freed: Vec<Taken>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Taken {
-    Address(u128),
-    Port(u16, String),
-}
-
-impl Claims {
-    /// Ends the claim: keeps what was taken when the write `happened`, else what was freed.
-    pub fn settle(self, happened: bool) {
-        let Some(used) = self.used else { return };
-        let drop_now = if happened { self.freed } else { self.taken };
-        let mut used = used.lock();
-        for taken in drop_now {
-            used.give_back(&taken);
-        }
-    }
-}
-
-impl Used {
-    fn give_back(&mut self, taken: &Taken) {
-        match taken {
-            Taken::Address(address) => self.addresses.remove(address),
-            Taken::Port(port, protocol) => self.ports.remove(&(*port, protocol.clone())),
-        };
-    }
+/// All that a Service has which may exist only once.
+fn held(service: &Value) -> Vec<Taken> {
+    let addresses = addresses(service).into_iter().map(|it| Taken::Address(to_number(it)));
+    let ports = ports(service).into_iter().map(|(port, protocol)| Taken::Port(port, protocol));
+    addresses.chain(ports).collect()
 }
 
 fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
@@ -150,31 +147,42 @@ fn ports(service: &Value) -> Vec<(u16, String)> {
 }
 
 impl Allocators {
+    /// Reads what the Services have.
     pub(crate) fn load(config: &Config, caches: &Caches) -> Self {
+        let services = caches.place("", "services");
         let mut used = Used {
             next: band(&config.service_cidr),
             next_port: config.node_ports.0,
             ..Used::default()
         };
-        for object in caches.place("", "services").list("", |_| true) {
-            let owner = format!("{}/{}", object.namespace, object.name);
-            let service = object.to_value();
-            for address in addresses(&service) {
-                used.addresses.insert(to_number(address), owner.clone());
-            }
-            for port in ports(&service) {
-                used.ports.insert(port, owner.clone());
+        for object in services.list("", |_| true) {
+            let service = format!("{}/{}", object.namespace, object.name);
+            let holder = Holder { service, is_claim: false };
+            for taken in held(&object.to_value()) {
+                used.insert(&taken, holder.clone());
             }
         }
         Self {
             range: config.service_cidr,
             node_ports: config.node_ports,
             used: Arc::new(Mutex::new(used)),
+            services,
         }
     }
 
+    /// Whether something is really taken, and not only believed to be.
+    fn is_held(&self, holder: Option<&Holder>, taken: &Taken) -> bool {
+        let Some(holder) = holder else { return false };
+        let Some((namespace, name)) = holder.service.split_once('/') else { return true };
+        holder.is_claim
+            || self
+                .services
+                .get(namespace, name)
+                .is_some_and(|service| held(&service.to_value()).contains(taken))
+    }
+
     fn claim(&self, service: &mut Value, old: Option<&Value>) -> Result<Claims, Vec<Error>> {
-        let mut claims = Claims { used: Some(Arc::clone(&self.used)), ..Claims::default() };
+        let mut claims = Claims::of(&self.used, service);
         let mut used = self.used.lock();
         let result = self
             .claim_address(&mut used, &mut claims, service, old)
@@ -242,12 +250,13 @@ impl Allocators {
             );
             return Err(Error::invalid(&path, shown, detail));
         }
-        if used.addresses.contains_key(&to_number(address)) {
+        let number = to_number(address);
+        if self.is_held(used.addresses.get(&number), &Taken::Address(number)) {
             let detail =
                 format!("failed to allocate IP {address}: provided IP is already allocated");
             return Err(Error::invalid(&path, shown, detail));
         }
-        used.addresses.insert(to_number(address), owner.to_owned());
+        used.addresses.insert(number, Holder::claiming(owner));
         Ok(address)
     }
 
@@ -259,13 +268,23 @@ impl Allocators {
         let candidates = (from..end).chain(start..from).chain(1..start);
         for offset in candidates {
             let address = address_at(&self.range, offset);
-            if let std::collections::hash_map::Entry::Vacant(slot) =
-                used.addresses.entry(to_number(address))
-            {
-                slot.insert(owner.to_owned());
+            if let Entry::Vacant(slot) = used.addresses.entry(to_number(address)) {
+                slot.insert(Holder::claiming(owner));
                 used.next = offset + 1;
                 return Ok(address);
             }
+        }
+        // Perhaps another server has freed one.
+        let believed = used.addresses.iter();
+        let freed = believed.map(|(number, holder)| (Taken::Address(*number), holder)).find_map(
+            |(taken, holder)| match taken {
+                Taken::Address(number) if !self.is_held(Some(holder), &taken) => Some(number),
+                _ => None,
+            },
+        );
+        if let Some(number) = freed {
+            used.addresses.insert(number, Holder::claiming(owner));
+            return Ok(from_number(&self.range, number));
         }
         let path = Path::new("spec").child("clusterIPs");
         Err(Error {
@@ -345,16 +364,17 @@ impl Allocators {
                 return Err(Error::invalid(&path, asked, detail));
             }
             let key = (asked, protocol.to_owned());
-            if used.ports.contains_key(&key) {
+            if self.is_held(used.ports.get(&key), &Taken::Port(asked, protocol.to_owned())) {
                 return Err(Error::invalid(&path, asked, "provided port is already allocated"));
             }
-            used.ports.insert(key, owner.to_owned());
+            used.ports.insert(key, Holder::claiming(owner));
             return Ok(asked);
         }
         let from = used.next_port.clamp(first, last);
         let free = (from..=last)
             .chain(first..from)
-            .find(|port| !used.ports.keys().any(|(have, _)| have == port));
+            .find(|port| !used.ports.keys().any(|(have, _)| have == port))
+            .or_else(|| self.freed_elsewhere(used));
         let Some(port) = free else {
             let detail = "failed to allocate a nodePort: range is full";
             return Err(Error {
@@ -363,12 +383,23 @@ impl Allocators {
             });
         };
         used.next_port = port.saturating_add(1);
-        used.ports.insert((port, protocol.to_owned()), owner.to_owned());
+        used.ports.insert((port, protocol.to_owned()), Holder::claiming(owner));
         Ok(port)
+    }
+
+    /// A port that memory believes to be taken, but no Service has any more.
+    fn freed_elsewhere(&self, used: &Used) -> Option<u16> {
+        let has = |(port, protocol): &(u16, String)| {
+            let holder = used.ports.get(&(*port, protocol.clone()));
+            self.is_held(holder, &Taken::Port(*port, protocol.clone()))
+        };
+        let free =
+            |port: &u16| used.ports.keys().filter(|(have, _)| have == port).all(|key| !has(key));
+        (self.node_ports.0..=self.node_ports.1).find(free)
     }
 }
 
-fn is_service(resource: &Resource) -> bool {
+pub(crate) fn is_service(resource: &Resource) -> bool {
     resource.group.is_empty() && resource.plural == "services"
 }
 
@@ -392,13 +423,9 @@ impl Server {
         if !is_service(resource) {
             return;
         }
-        let service = object.to_value();
         let mut used = self.allocators.used.lock();
-        for address in addresses(&service) {
-            used.give_back(&Taken::Address(to_number(address)));
-        }
-        for (port, protocol) in ports(&service) {
-            used.give_back(&Taken::Port(port, protocol));
+        for taken in held(&object.to_value()) {
+            used.give_back(&taken);
         }
     }
 }

@@ -101,6 +101,7 @@ impl Server {
             .await;
         }
         self.publish_self().await;
+        self.start_masters().await;
         self.start_aggregation();
     }
 
@@ -111,7 +112,7 @@ impl Server {
         }
     }
 
-    /// The Service `kubernetes` with this server as its endpoint.
+    /// The Service `kubernetes`; where it leads is told in `masters.rs`.
     async fn publish_self(&self) {
         let address = first_address(&self.config.service_cidr);
         self.ensure_logged(
@@ -126,33 +127,6 @@ impl Server {
             }),
         )
         .await;
-        let ip = self.config.advertise.ip().to_string();
-        let port =
-            json!([{"name": "https", "port": self.config.advertise.port(), "protocol": "TCP"}]);
-        let family = if self.config.advertise.is_ipv4() { "IPv4" } else { "IPv6" };
-        let endpoints = json!({
-            "apiVersion": "v1", "kind": "Endpoints",
-            "metadata": {"name": "kubernetes", "namespace": "default",
-                "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
-            "subsets": [{"addresses": [{"ip": ip}], "ports": port}],
-        });
-        let slice = json!({
-            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-            "metadata": {"name": "kubernetes", "namespace": "default",
-                "labels": {"kubernetes.io/service-name": "kubernetes"}},
-            "addressType": family,
-            "endpoints": [{"addresses": [ip], "conditions": {"ready": true}}],
-            "ports": port,
-        });
-        for (plural, body, fields) in [
-            ("endpoints", endpoints, &["subsets"][..]),
-            ("endpointslices", slice, &["endpoints", "ports"]),
-        ] {
-            self.ensure_logged(plural, body.clone()).await;
-            if let Err(status) = self.renew(plural, &body, fields).await {
-                tracing::error!(plural, error = %status.message, "cannot publish the API server");
-            }
-        }
     }
 
     /// Sets fields of an object that an earlier run, at another address, may have left.

@@ -6,6 +6,7 @@
 //! store's batches in order and says up to which revision that has happened.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use api::object::{Encoded, Object, SelectableFields};
@@ -13,14 +14,22 @@ use bytes::Bytes;
 use clock::Clock;
 use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
-use store::{Event, EventBatch, KeyRange, RangeRequest, Revision, Store, StoreError};
+use store::{
+    Event, EventBatch, KeyRange, KeyValue, ProgressRequester, RangeRequest, Revision, Store,
+    StoreError,
+};
 use tokio::sync::watch;
 
-use crate::limits::{STORE_RETRY_PAUSE, WATCH_BYTES_KEPT_MAX, WATCH_EVENTS_KEPT_MAX};
+use crate::limits::{
+    EVENT_ON_ITS_WAY_MAX, STORE_RETRY_PAUSE, WATCH_AGEING_PERIOD, WATCH_BYTES_KEPT_MAX,
+    WATCH_EVENTS_KEPT_LEAST, WATCH_EVENTS_KEPT_MAX,
+};
 use crate::registry::Registry;
 
 /// First segment of every key.
 const ROOT: &str = "/registry/";
+/// Keys below this are no objects: notes that servers on one store leave each other.
+pub(crate) const NOTES: &str = "/registry/.keelson/";
 /// What the empty core group is called in keys.
 const CORE: &str = "core";
 /// Keys read from the store at once while loading.
@@ -77,6 +86,11 @@ pub struct CacheEvent {
 }
 
 impl CacheEvent {
+    /// What the event keeps in memory: the object, and the frame that is made of it once somebody watches.
+    fn bytes(&self) -> usize {
+        2 * self.object.json_length() + std::mem::size_of::<Object>()
+    }
+
     /// The line of a JSON watch that tells this event as `kind`, made once and shared.
     pub fn frame(&self, kind: EventKind) -> &Bytes {
         self.frames[kind as usize].get_or_init(|| {
@@ -97,6 +111,8 @@ struct State {
     objects: BTreeMap<Box<str>, Arc<Object>>,
     ring: VecDeque<Arc<CacheEvent>>,
     ring_bytes: usize,
+    /// Sequence number behind the newest event at the last [`Cache::age`].
+    seen_before: u64,
     /// Sequence number of the ring's first event.
     first: u64,
     /// All events after this revision are in the ring.
@@ -277,6 +293,7 @@ impl Cache {
         let key = object_key(&object.namespace, &object.name);
         state.renewed.remove(&key);
         let previous = state.objects.insert(key, Arc::clone(&object));
+        previous.iter().for_each(|previous| previous.supersede());
         let kind = if previous.is_some() { EventKind::Modified } else { EventKind::Added };
         state.push(CacheEvent { kind, object, previous, frames: Default::default() });
     }
@@ -286,10 +303,35 @@ impl Cache {
         let key = object_key(namespace, name);
         state.renewed.remove(&key);
         if let Some(previous) = state.objects.remove(&key) {
+            previous.supersede();
             let object = Arc::new(previous.at_revision(revision));
             let (kind, previous) = (EventKind::Deleted, Some(previous));
             state.push(CacheEvent { kind, object, previous, frames: Default::default() });
         }
+    }
+
+    /// Puts other objects in place of all; every cursor is lost.
+    fn replace(&self, objects: BTreeMap<Box<str>, Arc<Object>>, revision: u64) {
+        let mut state = self.state.write();
+        state.first += state.ring.len() as u64 + 1;
+        state.ring.clear();
+        state.ring_bytes = 0;
+        state.renewed.clear();
+        state.objects = objects;
+        state.complete_after = revision;
+        drop(state);
+        self.announce();
+    }
+
+    /// Drops the events that were there at the call before this one already, but for a few.
+    fn age(&self) {
+        let mut state = self.state.write();
+        while state.first < state.seen_before && state.ring.len() > WATCH_EVENTS_KEPT_LEAST {
+            state.pop();
+        }
+        state.seen_before = state.first + state.ring.len() as u64;
+        let room = 2 * state.ring.len();
+        state.ring.shrink_to(room);
     }
 
     fn announce(&self) {
@@ -302,14 +344,18 @@ impl Cache {
 
 impl State {
     fn push(&mut self, event: CacheEvent) {
-        self.ring_bytes += event.object.json_length();
+        self.ring_bytes += event.bytes();
         self.ring.push_back(Arc::new(event));
         while self.ring.len() > WATCH_EVENTS_KEPT_MAX || self.ring_bytes > WATCH_BYTES_KEPT_MAX {
-            let Some(oldest) = self.ring.pop_front() else { break };
-            self.ring_bytes -= oldest.object.json_length();
-            self.first += 1;
-            self.complete_after = oldest.object.revision;
+            self.pop();
         }
+    }
+
+    fn pop(&mut self) {
+        let Some(oldest) = self.ring.pop_front() else { return };
+        self.ring_bytes -= oldest.bytes();
+        self.first += 1;
+        self.complete_after = oldest.object.revision;
     }
 }
 
@@ -326,7 +372,9 @@ pub struct Caches {
     places: RwLock<HashMap<(String, String), Arc<Cache>>>,
     pending: Mutex<HashMap<usize, Pending>>,
     applied: watch::Sender<u64>,
-    loaded_at: u64,
+    /// Asks the store to say how far its watch is.
+    progress: Mutex<Option<ProgressRequester>>,
+    loaded_at: AtomicU64,
 }
 
 impl std::fmt::Debug for Caches {
@@ -337,6 +385,9 @@ impl std::fmt::Debug for Caches {
 
 /// A key of ours, taken apart.
 fn split_key(key: &[u8]) -> Option<(&str, &str, &str, &str)> {
+    if key.starts_with(NOTES.as_bytes()) {
+        return None;
+    }
     let text = std::str::from_utf8(key).ok()?.strip_prefix(ROOT)?;
     let mut parts = text.splitn(4, '/');
     let (group, plural) = (parts.next()?, parts.next()?);
@@ -365,16 +416,40 @@ impl Caches {
             places: RwLock::default(),
             pending: Mutex::default(),
             applied: watch::Sender::new(revision.0),
-            loaded_at: revision.0,
+            progress: Mutex::default(),
+            loaded_at: AtomicU64::new(revision.0),
         });
-        let mut rest = range.clone();
+        let each = |caches: &Self, item: KeyValue| {
+            caches.load_one(&item.key, item.value, item.mod_revision.0);
+        };
+        caches.read_all(&*store, revision, each).await?;
+        let watch = caches.watch(&*store, &range, revision).await?;
+        let feed = Arc::clone(&caches).follow(store, clock, range, watch);
+        scope.spawn_until_cancelled("cache feed", feed);
+        Ok(caches)
+    }
+
+    /// Lets go of old events, for ever: a burst must not stay in memory until the next one.
+    pub async fn age(self: Arc<Self>, clock: Clock) {
+        loop {
+            clock.sleep(WATCH_AGEING_PERIOD).await;
+            let places: Vec<_> = self.places.read().values().cloned().collect();
+            places.iter().for_each(|place| place.age());
+        }
+    }
+
+    async fn read_all(
+        &self,
+        store: &dyn Store,
+        revision: Revision,
+        mut each: impl FnMut(&Self, KeyValue),
+    ) -> Result<(), StoreError> {
+        let mut rest = KeyRange::prefix(ROOT.as_bytes().to_vec());
         loop {
             let request = RangeRequest { range: rest.clone(), revision, limit: LOAD_PAGE };
             let page = store.range(request).await?;
             let Some(last) = page.items.last().map(|item| item.key.clone()) else { break };
-            for item in page.items {
-                caches.load_one(&item.key, item.value, item.mod_revision.0);
-            }
+            page.items.into_iter().for_each(|item| each(self, item));
             if page.remaining == 0 {
                 break;
             }
@@ -382,10 +457,59 @@ impl Caches {
             next.push(0);
             rest.start = next.into();
         }
-        let watch = store.watch(range.clone(), revision).await?;
-        let feed = Arc::clone(&caches).follow(store, clock, range, watch);
-        scope.spawn_until_cancelled("cache feed", feed);
-        Ok(caches)
+        Ok(())
+    }
+
+    async fn watch(
+        &self,
+        store: &dyn Store,
+        range: &KeyRange,
+        after: Revision,
+    ) -> Result<store::Watch, StoreError> {
+        let watch = store.watch(range.clone(), after).await?;
+        *self.progress.lock() = Some(watch.progress_requester());
+        Ok(watch)
+    }
+
+    /// Reads everything again, because the changes since have been compacted away. Whoever watches is
+    /// cut off and lists again.
+    async fn reload(&self, store: &dyn Store) -> Result<(), StoreError> {
+        let revision = store.revision().await?;
+        let mut places: HashMap<(String, String), BTreeMap<Box<str>, Arc<Object>>> = HashMap::new();
+        let each = |caches: &Self, item: KeyValue| {
+            let Some((group, plural, ..)) = split_key(&item.key) else { return };
+            if let Some(object) = caches.decode(&item.key, item.value.clone(), item.mod_revision.0)
+            {
+                let key = object_key(&object.namespace, &object.name);
+                let place = places.entry((group.to_owned(), plural.to_owned())).or_default();
+                place.insert(key, Arc::new(object));
+            }
+        };
+        self.read_all(store, revision, each).await?;
+        self.loaded_at.store(revision.0, Ordering::Release);
+        places.keys().for_each(|(group, plural)| drop(self.place(group, plural)));
+        for (place, cache) in self.places.read().iter() {
+            cache.replace(places.remove(place).unwrap_or_default(), revision.0);
+        }
+        self.applied.send_replace(revision.0);
+        Ok(())
+    }
+
+    /// Takes the store's watch up again where it ended.
+    async fn take_up(
+        &self,
+        store: &dyn Store,
+        range: &KeyRange,
+    ) -> Result<store::Watch, StoreError> {
+        let after = || Revision(*self.applied.borrow());
+        match self.watch(store, range, after()).await {
+            Err(StoreError::Compacted { .. }) => {
+                tracing::warn!(after = %after(), "changes were missed; reading everything again");
+                self.reload(store).await?;
+                self.watch(store, range, after()).await
+            }
+            taken_up => taken_up,
+        }
     }
 
     async fn follow(
@@ -401,8 +525,7 @@ impl Caches {
                 ended => {
                     let error = ended.and_then(Result::err).map(|error| error.to_string());
                     tracing::error!(error, "the store's watch ended; taking it up again");
-                    let after = Revision(*self.applied.borrow());
-                    match store.watch(range.clone(), after).await {
+                    match self.take_up(&*store, &range).await {
                         Ok(again) => watch = again,
                         Err(error) => {
                             tracing::error!(%error, "the store cannot be watched");
@@ -421,7 +544,7 @@ impl Caches {
             return Arc::clone(cache);
         }
         let mut places = self.places.write();
-        Arc::clone(places.entry(key).or_insert_with(|| Arc::new(Cache::new(self.loaded_at))))
+        Arc::clone(places.entry(key).or_insert_with(|| Arc::new(Cache::new(self.loaded_at()))))
     }
 
     /// The revision up to which all caches are complete.
@@ -429,9 +552,22 @@ impl Caches {
         *self.applied.borrow()
     }
 
+    /// The revision at which everything was read last.
+    pub(crate) fn loaded_at(&self) -> u64 {
+        self.loaded_at.load(Ordering::Acquire)
+    }
+
     /// Resolves when all caches are complete up to `revision`.
     pub async fn applied(&self, revision: u64) {
         let mut applied = self.applied.subscribe();
+        let there = applied.wait_for(|have| *have >= revision);
+        if tokio::time::timeout(EVENT_ON_ITS_WAY_MAX, there).await.is_ok() {
+            return;
+        }
+        // Perhaps the revision changed nothing of ours, on a store that others use too.
+        if let Some(progress) = &*self.progress.lock() {
+            progress.request();
+        }
         // The sender lives in `self`.
         let _never_closed = applied.wait_for(|have| *have >= revision).await;
     }

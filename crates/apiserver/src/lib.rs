@@ -23,6 +23,7 @@ pub mod in_process;
 mod json_path;
 pub mod limits;
 mod managed;
+mod masters;
 mod metadata;
 mod metrics;
 mod openapi;

@@ -8,6 +8,10 @@ pub const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
 pub const WATCH_EVENTS_KEPT_MAX: usize = 20_000;
 /// Bytes of watch events kept per resource.
 pub const WATCH_BYTES_KEPT_MAX: usize = 64 * 1024 * 1024;
+/// Events of a resource that are kept however old they are.
+pub const WATCH_EVENTS_KEPT_LEAST: usize = 100;
+/// Events are dropped when they are once to twice as old as this. Upstream keeps them for 75 seconds.
+pub const WATCH_AGEING_PERIOD: Duration = Duration::from_secs(75);
 /// Bytes gathered before a chunk of a list or watch is handed to the connection.
 pub const CHUNK_BYTES: usize = 64 * 1024;
 /// Watch events taken from the cache at once by one watcher.
@@ -30,6 +34,14 @@ pub const STREAMS_PER_CONNECTION_MAX: u32 = 250;
 pub const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Pause before the store is watched again when it could not be.
 pub const STORE_RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// How long a committed change may be on its way into memory before the store is asked how far it is.
+pub const EVENT_ON_ITS_WAY_MAX: Duration = Duration::from_millis(10);
+/// How long a server counts as running after its last sign of life, in seconds.
+pub const MASTER_LEASE_SECONDS: u64 = 15;
+/// How often a server shows that it runs.
+pub const MASTER_PERIOD: Duration = Duration::from_secs(5);
+/// Addresses and ports that one transaction repairs.
+pub const REPAIR_BATCH: usize = 100;
 /// Names tried for one `generateName`.
 pub const GENERATE_NAME_TRIES: usize = 8;
 /// Longest name that `generateName` keeps before its random suffix.

@@ -94,6 +94,8 @@ impl Server {
         let registry = Arc::new(Registry::default());
         let caches =
             Caches::load(Arc::clone(&registry), Arc::clone(&store), clock.clone(), &scope).await?;
+        scope.spawn_until_cancelled("cache ageing", Arc::clone(&caches).age(clock.clone()));
+        crate::allocate::repair(&config, &caches, &*store).await?;
         let allocators = Allocators::load(&config, &caches);
         let authenticators = Authenticators::new(&config, Arc::clone(&caches));
         let policy = Arc::new(Policy::new(Arc::clone(&caches)));

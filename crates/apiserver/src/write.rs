@@ -14,6 +14,7 @@ use api::status::Status;
 use serde_json::Value;
 use store::{Compare, Operation as StoreOperation, Revision, Transaction, TransactionResult};
 
+use crate::allocate::Claims;
 use crate::cache::store_key;
 use crate::call::{Call, WriteOptions};
 use crate::limits::{GENERATE_NAME_TRIES, WRITE_TRIES_MAX};
@@ -79,11 +80,22 @@ impl Server {
         }
         request.object = object;
         self.admit_validating(call, &mut request).await?;
-        let mut object = request.object;
-        let claims = self.claim(call, &mut object, None)?;
-        let result = self.commit_new(call, object, options).await;
-        claims.settle(result.is_ok() && !options.dry_run);
-        result
+        let object = request.object;
+        if !crate::allocate::is_service(resource) {
+            return self.commit_new(call, object, options, &Claims::default()).await;
+        }
+        for _ in 0..WRITE_TRIES_MAX {
+            let mut object = object.clone();
+            let claims = self.claim(call, &mut object, None)?;
+            let result = self.commit_new(call, object, options, &claims).await;
+            let are_refused = claims.are_refused();
+            claims.settle(result.is_ok() && !options.dry_run);
+            // Another server was first with what was claimed, not with the object.
+            if !are_refused {
+                return result;
+            }
+        }
+        Err(Status::stale(&resource.group, &resource.plural, &call.info.name))
     }
 
     async fn commit_new(
@@ -91,6 +103,7 @@ impl Server {
         call: &Call,
         mut object: Value,
         options: &WriteOptions,
+        claims: &Claims,
     ) -> Result<Written, Status> {
         let resource = &*call.resource;
         let generated =
@@ -98,10 +111,11 @@ impl Server {
         let mut tries = if generated { GENERATE_NAME_TRIES } else { 1 };
         loop {
             tries -= 1;
-            if let Some(object) = self.commit(resource, object.clone(), None, options).await? {
+            let committed = self.commit_claiming(resource, object.clone(), None, options, claims);
+            if let Some(object) = committed.await? {
                 return Ok(Written { object, created: true });
             }
-            if tries == 0 {
+            if tries == 0 || claims.are_refused() {
                 let name = meta::name(&object);
                 return Err(Status::already_exists(&resource.group, &resource.plural, name));
             }
@@ -182,7 +196,7 @@ impl Server {
             let shown = self.commit(resource, new, Some(present), &last).await?;
             if self.remove(resource, present).await? { shown } else { None }
         } else {
-            self.commit(resource, new, Some(present), options).await?
+            self.commit_claiming(resource, new, Some(present), options, &claims).await?
         };
         claims.settle(committed.is_some() && !options.dry_run);
         // Someone else was first: the change is made again to the newer object. One that names a
@@ -270,6 +284,18 @@ impl Server {
         present: Option<&Object>,
         options: &WriteOptions,
     ) -> Result<Option<Arc<Object>>, Status> {
+        self.commit_claiming(resource, object, present, options, &Claims::default()).await
+    }
+
+    /// Writes an object together with its claims; `None` also when somebody else has what they claim.
+    async fn commit_claiming(
+        &self,
+        resource: &Resource,
+        object: Value,
+        present: Option<&Object>,
+        options: &WriteOptions,
+        claims: &Claims,
+    ) -> Result<Option<Arc<Object>>, Status> {
         let stored = self.to_storage(resource, object).await?;
         let (namespace, name) = (meta::namespace(&stored), meta::name(&stored));
         let place = (&*resource.storage_group, &*resource.storage_plural);
@@ -287,22 +313,30 @@ impl Server {
             return Ok(Some(Arc::new(Object::new(&stored, encoded, fields, revision))));
         }
         let mod_revision = Revision(present.map_or(0, |present| present.revision));
-        let transaction = Transaction {
+        let mut transaction = Transaction {
             compares: vec![Compare { key: key.clone(), mod_revision }],
             operations: vec![StoreOperation::Put { key, value: encoded.json.clone(), lease: None }],
         };
+        claims.extend(&mut transaction);
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
         let json = encoded.json.clone();
         self.caches.expect(stored, encoded, fields);
         match self.store.transact(transaction).await {
             Ok(TransactionResult::Committed { revision }) => {
                 self.caches.applied(revision.0).await;
+                // A store that hands back other bytes than it was given leaves this behind.
+                self.caches.forget(&json);
                 let object = self.cache_of(resource).get(&namespace, &name);
                 let group = &resource.group;
                 Ok(Some(object.ok_or_else(|| Status::not_found(group, &resource.plural, &name))?))
             }
-            Ok(TransactionResult::Conflict { .. }) => {
+            Ok(TransactionResult::Conflict { revision, present }) => {
                 self.caches.forget(&json);
+                claims.judge(&present);
+                if claims.are_refused() {
+                    // So that the next choice knows of whoever was first.
+                    self.caches.applied(revision.0).await;
+                }
                 Ok(None)
             }
             Err(error) => {
@@ -319,10 +353,13 @@ impl Server {
     pub async fn remove(&self, resource: &Resource, present: &Object) -> Result<bool, Status> {
         let place = (&*resource.storage_group, &*resource.storage_plural);
         let key = store_key(place.0, place.1, &present.namespace, &present.name);
-        let transaction = Transaction {
+        let mut transaction = Transaction {
             compares: vec![Compare { key: key.clone(), mod_revision: Revision(present.revision) }],
             operations: vec![StoreOperation::Delete { key }],
         };
+        if crate::allocate::is_service(resource) {
+            Claims::release(&present.to_value()).extend(&mut transaction);
+        }
         let result = self.store.transact(transaction).await;
         match result.map_err(|error| crate::respond::store_failure(&error))? {
             TransactionResult::Committed { revision } => {

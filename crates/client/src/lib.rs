@@ -4,7 +4,9 @@
 //! both go over TLS; in the server's own process requests are a direct call and informers share the
 //! server's cached objects, decoded once per version. A component cannot tell which it has.
 //! [`WorkQueue`] and [`run_workers`] are the frame of every reconciler, [`Recorder`] writes Events.
+//! [`Election`] is how one of several leads.
 
+pub mod election;
 pub mod informer;
 pub mod limits;
 pub mod queue;
@@ -18,6 +20,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+pub use election::{Candidacy, Election};
 pub use informer::{Change, Informer, Kind};
 pub use queue::{Outcome, WorkQueue, run_workers};
 pub use recorder::{EventKind, Recorder, Subject};

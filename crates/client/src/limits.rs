@@ -20,6 +20,10 @@ pub const UPDATES_QUEUED_MAX: usize = 1024;
 pub const EVENTS_QUEUED_MAX: usize = 1024;
 /// Distinct events remembered for counting repeats.
 pub const EVENTS_REMEMBERED_MAX: usize = 4096;
+/// How long one attempt to write a Lease may take.
+pub const ELECTION_REQUEST_MAX: Duration = Duration::from_secs(5);
+/// By how much of the period attempts to lead are spread.
+pub const ELECTION_JITTER: f64 = 1.2;
 
 const _: () = assert!(RETRY_PAUSE_MIN.as_millis() < RETRY_PAUSE_MAX.as_millis());
 const _: () = assert!(WATCH_PAUSE_MIN.as_millis() < WATCH_PAUSE_MAX.as_millis());
