@@ -3,6 +3,7 @@
 mod config;
 mod front_proxy;
 mod hello;
+mod housekeeping;
 mod image;
 mod kubeconfig;
 mod logging;
@@ -61,7 +62,11 @@ fn main() -> ExitCode {
     }
 }
 
+/// As many arenas as threads allocate at once on a small machine; more keep more that is free.
+const ARENAS_MAX: i32 = 4;
+
 fn run(story: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    linux::memory::limit_arenas(ARENAS_MAX);
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(story)
 }
 

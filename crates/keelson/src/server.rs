@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::ServerConfig;
 use crate::node::{self, LocalDialer, NodeClients, NodeConfig};
 use crate::pki::{Leaf, Pki, write_private};
-use crate::{kubeconfig, logging};
+use crate::{housekeeping, kubeconfig, logging};
 
 /// How long the end may take before what still runs is cut off.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
@@ -46,6 +46,7 @@ pub async fn run(config: ServerConfig) -> anyhow::Result<()> {
         let tls = kubelet_tls(&config, &pki)?;
         node::start(node, clients, tls, &dialer, &scope).await?.ready().await?;
     }
+    housekeeping::start(Clock::system(), &scope);
     say(&format!("ready: export KUBECONFIG={}", config.write_kubeconfig.display()));
     tokio::select! {
         _ = terminate.recv() => {}

@@ -42,6 +42,8 @@ fn serve() -> io::Result<()> {
     children.thread_block()?;
     let signals = SignalFd::with_flags(&children, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
     super::container::hierarchies();
+    // What the start of the program needed, no shim does. Where it cannot be told what that is, it stays.
+    let _stays = linux::memory::release_program();
     let mut zygote = Zygote { socket, signals, wire: Wire::default() };
     loop {
         zygote.wait()?;
