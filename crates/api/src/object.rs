@@ -5,7 +5,7 @@
 //! as a typed struct asks [`Object::typed`], which decodes once per object version and shares the result.
 
 use std::any::Any;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -32,8 +32,18 @@ pub struct Object {
     pub revision: u64,
     json: Bytes,
     revision_at: u32,
-    typed: OnceLock<Arc<dyn Any + Send + Sync>>,
+    typed: RwLock<Typed>,
     other_encoding: OnceLock<Bytes>,
+}
+
+/// The decoded form of a version, which takes several times the memory of its bytes.
+#[derive(Default)]
+enum Typed {
+    #[default]
+    Unknown,
+    Shared(Arc<dyn Any + Send + Sync>),
+    /// A newer version took this one's place: whoever still wants it decodes it for himself.
+    Superseded,
 }
 
 impl std::fmt::Debug for Object {
@@ -129,7 +139,7 @@ impl Object {
             revision,
             json: encoded.json,
             revision_at: encoded.revision_at,
-            typed: OnceLock::new(),
+            typed: RwLock::default(),
             other_encoding: OnceLock::new(),
         }
     }
@@ -164,7 +174,7 @@ impl Object {
             revision,
             json: self.json.clone(),
             revision_at: self.revision_at,
-            typed: OnceLock::new(),
+            typed: RwLock::default(),
             other_encoding: OnceLock::new(),
         }
     }
@@ -201,14 +211,15 @@ impl Object {
         value
     }
 
-    /// The object as a typed struct: decoded at the first call, shared by all later ones.
+    /// The object as a typed struct: decoded at the first call, shared by all later ones until a newer version
+    /// takes its place.
     ///
     /// # Errors
     /// The object does not fit the type.
     pub fn typed<K: DeserializeOwned + Send + Sync + 'static>(
         &self,
     ) -> Result<Arc<K>, serde_json::Error> {
-        if let Some(shared) = self.typed.get()
+        if let Typed::Shared(shared) = &*self.typed.read().unwrap_or_else(PoisonError::into_inner)
             && let Ok(typed) = Arc::clone(shared).downcast::<K>()
         {
             return Ok(typed);
@@ -216,8 +227,18 @@ impl Object {
         let typed: Arc<K> = Arc::new(serde_json::from_slice(&self.to_json())?);
         let shared: Arc<dyn Any + Send + Sync> = Arc::clone(&typed) as _;
         // Losing the race to another decoder, or to another type, costs only the sharing.
-        let _lost_race = self.typed.set(shared);
+        let mut place = self.typed.write().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*place, Typed::Unknown) {
+            *place = Typed::Shared(shared);
+        }
+        drop(place);
         Ok(typed)
+    }
+
+    /// Says that a newer version took this one's place. Those who keep the old one for a while (the events
+    /// of a watch) then keep its bytes only.
+    pub fn supersede(&self) {
+        *self.typed.write().unwrap_or_else(PoisonError::into_inner) = Typed::Superseded;
     }
 
     /// The object as a typed struct of the caller's own, not shared: for views of a part of it.
@@ -306,5 +327,8 @@ mod tests {
         let first: Arc<Value> = object.typed().unwrap();
         let second: Arc<Value> = object.typed().unwrap();
         assert!(Arc::ptr_eq(&first, &second));
+        object.supersede();
+        let third: Arc<Value> = object.typed().unwrap();
+        assert_eq!((Arc::strong_count(&first), Arc::strong_count(&third)), (2, 1));
     }
 }
