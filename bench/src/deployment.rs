@@ -1,12 +1,16 @@
 //! A Deployment from nothing to all replicas Ready, and back.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::Api;
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use kube::runtime::wait::await_condition;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
 use crate::measure::Measurement;
@@ -22,6 +26,7 @@ pub(crate) async fn run(context: &Context, step: &Step) -> Result<Vec<Measuremen
     let (mut up, mut down) = (Vec::new(), Vec::new());
     let start = Instant::now();
     for round in 0..step.rounds {
+        tokio::time::sleep(Duration::from_millis(step.pause_ms)).await;
         let name = format!("round-{round}");
         let deployment = deployment(context, &name, step.replicas)?;
         let created = Instant::now();
@@ -32,13 +37,14 @@ pub(crate) async fn run(context: &Context, step: &Step) -> Result<Vec<Measuremen
         let change = Patch::Merge(json!({ "spec": { "replicas": 0 } }));
         api.patch(&name, &PatchParams::default(), &change).await.context("scale a Deployment")?;
         wait_for(&api, &name, 0).await?;
+        no_pods(context, &name).await?;
         down.push(asked.elapsed());
     }
     let total = start.elapsed();
     let result = |what: &str, durations| {
         Measurement::new(format!("deployment-{} {what}", step.replicas), 1, total, durations)
     };
-    Ok(vec![result("ready", up), result("scaled to 0", down)])
+    Ok(vec![result("ready", up), result("gone", down)])
 }
 
 fn deployment(context: &Context, name: &str, replicas: i32) -> Result<Deployment> {
@@ -52,6 +58,33 @@ fn deployment(context: &Context, name: &str, replicas: i32) -> Result<Deployment
     deployment.metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
     deployment.spec.template.spec = Some(pod_spec(&context.image));
     Ok(deployment)
+}
+
+/// Waits until the last pod of a round is gone from the API, which is when its containers have ended.
+async fn no_pods(context: &Context, name: &str) -> Result<()> {
+    let api: Api<Pod> = Api::namespaced(context.client.clone(), &context.namespace);
+    let config = watcher::Config::default().labels(&format!("bench={name}"));
+    let mut there = BTreeSet::new();
+    let mut changes = watcher(api, config).boxed();
+    let waiting = async {
+        let mut complete = false;
+        while let Some(change) = changes.try_next().await.context("watch the pods")? {
+            match change {
+                Event::Init => {
+                    there.clear();
+                    complete = false;
+                }
+                Event::InitApply(pod) | Event::Apply(pod) => drop(there.insert(pod.name_any())),
+                Event::Delete(pod) => drop(there.remove(&pod.name_any())),
+                Event::InitDone => complete = true,
+            }
+            if complete && there.is_empty() {
+                return Ok(());
+            }
+        }
+        bail!("the watch ended")
+    };
+    tokio::time::timeout(MOST, waiting).await.context("pods do not go")?
 }
 
 async fn wait_for(api: &Api<Deployment>, name: &str, replicas: i32) -> Result<()> {

@@ -11,9 +11,11 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
 mod bench_namespace;
+mod definitions;
 mod deployment;
 mod list;
 mod measure;
+mod namespaces;
 mod pod_start;
 mod schedule;
 mod verbs;
@@ -34,11 +36,11 @@ struct Arguments {
     /// Name for the cluster in the results
     #[arg(long, default_value = "keelson")]
     label: String,
-    /// Image for pods; it must be on the nodes
-    #[arg(long, default_value = "keelson.local/hello:latest")]
-    image: String,
+    /// Image for pods; it must be on the nodes [default: the one that `keelson image build-self` makes]
+    #[arg(long)]
+    image: Option<String>,
     /// Arguments for the image's program
-    #[arg(long, default_value = "hello")]
+    #[arg(long)]
     image_argument: Vec<String>,
     /// Workload files; bench/workloads has some
     #[arg(required = true)]
@@ -51,7 +53,10 @@ async fn main() -> Result<()> {
     // An error says that one is installed already, which is as good.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let client = client(arguments.kubeconfig.as_ref()).await?;
-    let image = workload::Image { name: arguments.image, arguments: arguments.image_argument };
+    let image = match arguments.image {
+        Some(name) => workload::Image { name, arguments: arguments.image_argument },
+        None => workload::Image::hello(),
+    };
     for file in &arguments.workloads {
         let text =
             std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
@@ -86,6 +91,8 @@ async fn run(context: &workload::Context, label: &str, workload: &Workload) -> R
             Step::Watch(step) => watch::run(context, step).await?,
             Step::PodStart(step) => pod_start::run(context, step).await?,
             Step::Deployment(step) => deployment::run(context, step).await?,
+            Step::Namespaces(step) => namespaces::run(context, step).await?,
+            Step::Definitions(step) => definitions::run(context, step).await?,
             Step::Schedule(step) => schedule::run(context, step).await?,
         };
         for result in results {

@@ -15,17 +15,16 @@ use crate::workload::{Context, Image, PodStart};
 /// How long one pod may take.
 const MOST: Duration = Duration::from_secs(60);
 
-/// A pod that runs the image; `probe` gives it readiness that is asked for.
+/// A pod that runs the image. Its program must end when it is asked to, or a deletion takes the grace period.
 pub(crate) fn pod_spec(image: &Image) -> PodSpec {
     PodSpec {
         containers: vec![Container {
             name: "main".to_owned(),
             image: Some(image.name.clone()),
             image_pull_policy: Some("IfNotPresent".to_owned()),
-            args: Some(image.arguments.clone()),
+            args: (!image.arguments.is_empty()).then(|| image.arguments.clone()),
             ..Container::default()
         }],
-        termination_grace_period_seconds: Some(0),
         ..PodSpec::default()
     }
 }

@@ -21,6 +21,8 @@ pub(crate) enum Step {
     PodStart(PodStart),
     Deployment(Deployment),
     Schedule(Schedule),
+    Namespaces(Namespaces),
+    Definitions(Definitions),
 }
 
 /// Create, get, update, patch and delete ConfigMaps, each verb on all of them.
@@ -63,12 +65,31 @@ pub(crate) struct PodStart {
     pub(crate) seed: u64,
 }
 
-/// A Deployment from created to all replicas Ready, then scaled to nothing.
+/// A Deployment from created to all replicas Ready, then scaled to nothing until the last pod is gone.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Deployment {
     pub(crate) replicas: i32,
     pub(crate) rounds: usize,
+    /// Pause before each round, in milliseconds: what the node does after a pod is gone is not the next one's.
+    #[serde(default)]
+    pub(crate) pause_ms: u64,
+}
+
+/// Namespaces, each with a ConfigMap, created and deleted.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Namespaces {
+    pub(crate) count: usize,
+    pub(crate) concurrency: usize,
+}
+
+/// Definitions of custom resources, created until they are established, and deleted.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Definitions {
+    pub(crate) count: usize,
+    pub(crate) concurrency: usize,
 }
 
 /// Pods onto fake nodes, from created to bound.
@@ -85,6 +106,13 @@ pub(crate) struct Schedule {
 pub(crate) struct Image {
     pub(crate) name: String,
     pub(crate) arguments: Vec<String>,
+}
+
+impl Image {
+    /// The example's web server.
+    pub(crate) fn hello() -> Self {
+        Self { name: "keelson.local/hello:latest".to_owned(), arguments: vec!["hello".to_owned()] }
+    }
 }
 
 /// Where a step runs.

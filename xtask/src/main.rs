@@ -3,12 +3,15 @@
 //! One file per task. What each task needs of the machine is named by it when it is missing; nothing is skipped
 //! in silence.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 mod conformance;
 mod demo;
 mod gen_code;
+mod node_bench;
 mod process;
 mod test;
 #[cfg(test)]
@@ -36,13 +39,42 @@ enum Task {
     /// Run upstream's conformance suite against a fresh cluster.
     Conformance(conformance::ConformanceArguments),
     /// Run benchmarks against a cluster; see bench/RESULTS.md.
-    Bench {
-        /// Arguments of the runner
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<String>,
-    },
+    Bench(BenchArguments),
     /// Install what the tests need, then run all of them, those against the release binary included.
     Test(test::TestArguments),
+}
+
+#[derive(Debug, Args)]
+struct BenchArguments {
+    /// Measure servers of its own instead: start, memory and processor at rest, pods, churn
+    #[arg(long)]
+    node: bool,
+    /// With --node: the program to measure [default: the release binary, built first]
+    #[arg(long, requires = "node")]
+    binary: Option<PathBuf>,
+    /// With --node: the runner of workloads [default: built first]
+    #[arg(long, requires = "node")]
+    runner: Option<PathBuf>,
+    /// With --node: how many servers are started
+    #[arg(long, default_value_t = 5)]
+    starts: usize,
+    /// Arguments of the runner, without --node
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+fn bench(arguments: &BenchArguments) -> Result<()> {
+    if arguments.node {
+        return node_bench::NodeBench {
+            binary: arguments.binary.as_deref(),
+            starts: arguments.starts,
+            label: "keelson",
+            runner: arguments.runner.as_deref(),
+        }
+        .run();
+    }
+    let runner = ["run", "--release", "--quiet", "--package", "bench", "--"];
+    process::run(process::cargo().args(runner).args(&arguments.arguments))
 }
 
 fn main() -> Result<()> {
@@ -52,10 +84,7 @@ fn main() -> Result<()> {
         Task::Fix => verify::fix(),
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Conformance(arguments) => conformance::run(&arguments),
-        Task::Bench { arguments } => {
-            let runner = ["run", "--release", "--quiet", "--package", "bench", "--"];
-            process::run(process::cargo().args(runner).args(&arguments))
-        }
+        Task::Bench(arguments) => bench(&arguments),
         Task::Test(arguments) => test::run(&arguments),
     }
 }

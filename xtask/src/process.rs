@@ -71,20 +71,25 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 
 /// Builds the release binary and gives its path.
 pub(crate) fn release_binary() -> Result<PathBuf> {
-    run(cargo().args(["build", "--release", "--package", "keelson"]))?;
+    release_program("keelson")
+}
+
+/// Builds a program of the workspace, which has its package's name, and gives its path.
+pub(crate) fn release_program(package: &str) -> Result<PathBuf> {
+    run(cargo().args(["build", "--release", "--package", package]))?;
     let messages = output(cargo().args([
         "build",
         "--quiet",
         "--release",
         "--package",
-        "keelson",
+        package,
         "--message-format",
         "json",
     ]))?;
     messages
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter(|message| message["target"]["name"] == "keelson")
+        .filter(|message| message["target"]["name"] == package)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .context("cargo names no executable for the package keelson")
+        .with_context(|| format!("cargo names no executable for the package {package}"))
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::{Signal, kill};
@@ -35,6 +35,7 @@ pub struct Cluster {
     network: Namespace,
     folder: tempfile::TempDir,
     server: Option<Child>,
+    spawned: Instant,
 }
 
 impl Cluster {
@@ -47,7 +48,8 @@ impl Cluster {
         let folder = tempfile::Builder::new().prefix("keelson-test-").tempdir()?;
         let network = Namespace::create()?;
         let arguments = options.arguments;
-        let mut cluster = Self { binary, arguments, network, folder, server: None };
+        let spawned = Instant::now();
+        let mut cluster = Self { binary, arguments, network, folder, server: None, spawned };
         cluster.start_server()?;
         Ok(cluster)
     }
@@ -92,9 +94,10 @@ impl Cluster {
         command.arg("--write-kubeconfig").arg(self.kubeconfig()).args(["--node-name", "node1"]);
         command.args(&self.arguments).current_dir(self.folder.path());
         command.stdout(log.try_clone()?).stderr(log);
+        self.spawned = Instant::now();
         let child = command.spawn().context("start the server")?;
         let child = self.server.insert(child);
-        let end = std::time::Instant::now() + READY_MAX;
+        let end = Instant::now() + READY_MAX;
         let state = wait_until("the server answers or ends", READY_MAX * 2, || {
             let text =
                 std::fs::read_to_string(self.folder.path().join("server.log")).unwrap_or_default();
@@ -104,9 +107,7 @@ impl Cluster {
             match child.try_wait() {
                 Ok(Some(status)) => Ok(Err(format!("it ended: {status}"))),
                 Err(error) => Ok(Err(error.to_string())),
-                Ok(None) if std::time::Instant::now() > end => {
-                    Ok(Err("it is not ready in time".to_owned()))
-                }
+                Ok(None) if Instant::now() > end => Ok(Err("it is not ready in time".to_owned())),
                 Ok(None) => Err("starting".to_owned()),
             }
         });
@@ -186,6 +187,11 @@ impl Cluster {
     /// The process of the server, while it runs.
     pub fn server_pid(&self) -> Option<u32> {
         self.server.as_ref().map(Child::id)
+    }
+
+    /// When the server that runs was started.
+    pub fn spawned(&self) -> Instant {
+        self.spawned
     }
 
     /// A program in the node's network.
