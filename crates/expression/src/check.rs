@@ -11,8 +11,9 @@ use std::sync::Arc;
 use crate::environment::{Environment, VARIABLES};
 use crate::functions::signatures::{self, Overload};
 use crate::functions::{self, Native, regexes, time};
+use crate::names::escaped_word;
 use crate::syntax::{Element, Entry, Fault, Field, Fold, Form, Node, Parsed, qualified};
-use crate::types::Type;
+use crate::types::{ObjectType, Type};
 use crate::value::Value;
 
 use unify::Bindings;
@@ -80,6 +81,7 @@ pub(crate) fn check(environment: &Environment, parsed: Parsed) -> Result<Checked
         scopes: Vec::new(),
         bindings: Bindings::default(),
         faults: Vec::new(),
+        mixing: 0,
     };
     let mut root = parsed.root;
     checker.node(&mut root);
@@ -102,6 +104,8 @@ struct Checker<'a> {
     scopes: Vec<(Arc<str>, Type)>,
     bindings: Bindings,
     faults: Vec<Fault>,
+    /// Calls around that take lists of values of several types.
+    mixing: usize,
 }
 
 impl Checker<'_> {
@@ -205,6 +209,7 @@ impl Checker<'_> {
             Type::Object(object) => match object.fields.get(field) {
                 Some(ty) => ty.clone(),
                 None if object.open => Type::Dyn,
+                None if let Some(ty) = word_field(object, field) => ty,
                 None => self.fault(offset, format!("undefined field '{field}'")),
             },
             Type::Parameter(_) => {
@@ -228,7 +233,10 @@ impl Checker<'_> {
         if &**function == "_?._" {
             return self.optional_select(id, offset, arguments);
         }
+        let mixes = usize::from(&**function == "format");
+        self.mixing += mixes;
         let mut types: Vec<Type> = arguments.iter_mut().map(|node| self.node(node)).collect();
+        self.mixing -= mixes;
         if matches!(&**function, "_&&_" | "_||_") {
             return self.logical(id, function, arguments, &types);
         }
@@ -256,11 +264,15 @@ impl Checker<'_> {
     fn constant_argument(&mut self, node: &Node) {
         let Form::Call { function, arguments, .. } = &node.form else { return };
         let Some(last) = arguments.last() else { return };
-        let Form::Literal(Value::String(text)) = &last.form else { return };
-        let valid = match &**function {
-            "matches" => regexes::compiled(text).is_ok(),
-            "duration" => time::parse_duration(text).is_some(),
-            "timestamp" => time::parse_timestamp(text).is_some(),
+        let valid = match (&**function, &last.form) {
+            ("timestamp", Form::Literal(Value::Int(second))) => time::is_second(*second),
+            ("timestamp", Form::Literal(Value::String(text))) => {
+                time::parse_timestamp(text).is_some()
+            }
+            ("duration", Form::Literal(Value::String(text))) => {
+                time::parse_duration(text).is_some()
+            }
+            ("matches", Form::Literal(Value::String(text))) => regexes::compiled(text).is_ok(),
             _ => true,
         };
         if !valid {
@@ -346,6 +358,7 @@ impl Checker<'_> {
             Some(so_far) if self.bindings.assignable(&so_far, &next) => {
                 self.bindings.more_general(so_far, next)
             }
+            Some(_) if self.mixing > 0 => Type::Dyn,
             Some(so_far) => {
                 self.mismatch(offset, &so_far, &next);
                 so_far
@@ -473,6 +486,11 @@ impl Checker<'_> {
             self.mismatch(offset, to, ty);
         }
     }
+}
+
+/// The field of an object whose name is a word of the language.
+fn word_field(object: &ObjectType, name: &str) -> Option<Type> {
+    object.fields.get(escaped_word(name)?.as_str()).cloned()
 }
 
 /// What a name stands for.

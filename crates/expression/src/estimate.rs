@@ -98,8 +98,9 @@ impl<'a> Estimator<'a> {
     }
 
     fn declared(&self, path: &Path, ty: &Type) -> Range {
-        if let Some(max) = self.shape(path).and_then(|shape| shape.size_max) {
-            return Range { min: 0, max };
+        // What has a shape but no size counts for nothing, as upstream has it.
+        if let Some(shape) = self.shape(path).filter(|shape| !shape.is_unknown()) {
+            return Range { min: 0, max: shape.size_max.unwrap_or(0) };
         }
         match ty {
             Type::Bool

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use crate::activation::Activation;
 use crate::budget::Budget;
-use crate::check::{self, Checked};
+use crate::check::{self, Checked, Resolved};
 use crate::estimate::{LIST_COST, MAP_COST, OBJECT_COST};
 use crate::limits::VALUE_WEIGHT_MAX;
 use crate::program::EvaluationError;
 use crate::syntax::{Element, Entry, Field, Fold, Form, Node};
+use crate::types::Type;
 use crate::value::{Map, Value};
 
 pub(crate) type Outcome = Result<Value, EvaluationError>;
@@ -166,9 +167,15 @@ impl Evaluator<'_, '_> {
         for operand in target.into_iter().chain(arguments) {
             values.push(self.node(operand)?);
         }
-        let Some(native) = self.checked.calls.get(&id).and_then(|call| call.native) else {
+        let resolved = self.checked.calls.get(&id);
+        let Some((call, native)) = resolved.and_then(|call| Some((call, call.native?))) else {
             return failed("no such overload");
         };
+        if function == "sum"
+            && matches!(values.as_slice(), [Value::List(list)] if list.items.is_empty())
+        {
+            return Ok(zero(call));
+        }
         // What is walked is paid for before the walk.
         self.charge(cost::before(function, &values))?;
         let value = native(&values).or_else(failed)?;
@@ -369,6 +376,19 @@ impl Evaluator<'_, '_> {
             Ok(value) if value.weight() > VALUE_WEIGHT_MAX => failed("the value is too large"),
             _ => Ok(()),
         }
+    }
+}
+
+/// The sum of no values, whose type only the overload knows.
+fn zero(call: &Resolved) -> Value {
+    match call.overloads.as_slice() {
+        [overload] => match overload.result {
+            Type::Uint => Value::Uint(0),
+            Type::Double => Value::Double(0.0),
+            Type::Duration => Value::Duration(0),
+            _ => Value::Int(0),
+        },
+        _ => Value::Int(0),
     }
 }
 

@@ -28,6 +28,11 @@ const RESERVED: [&str; 22] = [
     "",
 ];
 
+/// The escaped form of a word of the language, which as a field's name may also be written as it is.
+pub(crate) fn escaped_word(name: &str) -> Option<String> {
+    RESERVED.contains(&name).then(|| format!("__{name}__"))
+}
+
 /// The name under which an expression finds a field: `a-b` is `a__dash__b`. None for names that cannot
 /// be written.
 pub fn escape(name: &str) -> Option<Cow<'_, str>> {

@@ -85,6 +85,11 @@ impl Shape {
         Self::from(Type::optional(self.ty))
     }
 
+    /// Whether nothing at all is known.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.ty == Type::Dyn && self.size_max.is_none()
+    }
+
     /// The part at a path of fields, `@items`, `@keys` and `@values`.
     pub(crate) fn at(&self, path: &[Arc<str>]) -> Option<&Self> {
         let mut shape = self;

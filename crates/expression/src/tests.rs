@@ -28,6 +28,7 @@ fn environment() -> Environment {
             "x-kubernetes-list-map-keys": ["k"], "items": {"type": "object", "properties": {
                 "k": {"type": "string"}, "v": {"type": "integer"}}}},
         "map": {"type": "object", "additionalProperties": {"type": "integer"}},
+        "empty": {"type": "string", "nullable": true},
         "long": {"type": "array", "items": {"type": "string"}},
         "open": {"x-kubernetes-preserve-unknown-fields": true},
     }});
@@ -40,7 +41,7 @@ fn object() -> Json {
     json!({"apiVersion": "v1", "kind": "Thing", "metadata": {"name": "it", "labels": {"a": "b"}},
         "name": "abc", "count": 3, "ratio": 1.5, "on": true, "when": "2024-02-29T10:20:30Z",
         "span": "1h30m", "port": "80%", "a-b": "dash", "namespace": "ns", "list": ["x", "y"],
-        "set": [1, 2], "pairs": [{"k": "a", "v": 1}, {"k": "b", "v": 2}], "map": {"m": 7}})
+        "set": [1, 2], "pairs": [{"k": "a", "v": 1}, {"k": "b", "v": 2}], "map": {"m": 7}, "empty": null})
 }
 
 fn run(text: &str) -> Result<Value, String> {
@@ -68,6 +69,7 @@ fn schema_of() -> Json {
             "x-kubernetes-list-map-keys": ["k"], "items": {"type": "object", "properties": {
                 "k": {"type": "string"}, "v": {"type": "integer"}}}},
         "map": {"type": "object", "additionalProperties": {"type": "integer"}},
+        "empty": {"type": "string", "nullable": true},
     }})
 }
 
@@ -108,7 +110,7 @@ self.when + duration('1h') - self.when == duration('3600s')
 type(self.port) == string && (type(self.port) == int ? self.port > 5 : self.port.endsWith('%'))
 self.list == ['x', 'y'] && self.list[0] == 'x' && 'y' in self.list && self.list + ['z'] == ['x', 'y', 'z']
 self.set == [2, 1] && self.set + [2, 3] == [1, 2, 3]
-self.pairs == dyn([{'k': 'b', 'v': dyn(2)}, {'k': 'a', 'v': 1}])
+self.pairs == dyn([{'k': 'b', 'v': dyn(2)}, {'k': 'a', 'v': dyn(1)}])
 self.map.m == 7 && self.map['m'] == 7 && 'm' in self.map && self.map.all(k, self.map[k] > 1)
 [dyn(1), 2.0, 'a'].size() == 3
 self.?name.orValue('x') == 'abc' && object.?nothing.orValue('x') == 'x' && !object.?a.?b.hasValue()
@@ -146,8 +148,12 @@ semver('1.2.3').isLessThan(semver('1.10.0')) && isSemver('1.0.0-a') && !isSemver
 int('5') == 5 && string(5) == '5' && double('1.5') == 1.5 && uint(5) == 5u && bool('true') && string(1.0) == '1' && int(5.9) == 5
 bytes('a') == b'a' && string(b'a') == 'a' && string(duration('90s')) == '90s' && base64.encode(b'hi') == 'aGk=' && base64.decode('aGk=') == b'hi'
 type(1) == int && type('a') == string && type([]) == list && type({}) == map && type(null) == null_type && type(1) != type(1.0)
+[].sum() == 0 && duration('0s') == dyn([duration('1s')].filter(x, false).sum())
+'%e'.format([3.14]) == '3.140000 × 10⁰⁰' && '%d %s'.format([1, 'abc']) == '1 abc'
+self.namespace == 'ns' && has(self.namespace) && url('https:://kubernetes.io/').getHostname() == ''
+optional.ofNonZeroValue(timestamp('0001-01-01T00:00:00Z')) == optional.none() && !has(self.empty)
 dyn('a') != 1 && null == null && dyn(null) != 1
-{'a': {'b': [1]}} == {'a': {'b': [1]}} && {1: 'a'}[1] == 'a' && {1: 'a'}[1u] == 'a' && {true: 1}[true] == 1
+{'a': {'b': [1]}} == {'a': {'b': [1]}} && {1: 'a'}[1] == 'a' && {1: 'a'}[dyn(1u)] == 'a' && {true: 1}[true] == 1
 google.protobuf.Duration == type(duration('1s')) && [1, 2][dyn(1.0)] == 2
 "#;
 
@@ -215,6 +221,8 @@ fn faults_read_as_upstreams() {
              dynamic)",
         ),
         ("self.name.matches('(')", "invalid matches argument"),
+        ("self.name.matches('x++')", "invalid matches argument"),
+        ("timestamp(-62135596801) == timestamp(0)", "invalid timestamp argument"),
         ("duration('x') == duration('1s')", "invalid duration argument"),
         ("timestamp('x') == timestamp('y')", "invalid timestamp argument"),
         ("[1].all(x.y, true)", "argument must be a simple name"),
@@ -257,6 +265,48 @@ fn costs_are_estimated_as_upstream_does() {
         assert_eq!(max(text), expected, "{text}");
     }
     assert!(max("self.long.all(x, self.long.all(y, x == y))") > 100_000_000_000);
+}
+
+#[test]
+fn sizes_that_nothing_bounds_are_estimated_from_the_request() {
+    let array = |items: Json| json!({"type": "array", "items": items});
+    let map = |values: Json| json!({"type": "object", "additionalProperties": values});
+    let bounded = |mut schema: Json, keyword: &str, max: u64| {
+        schema[keyword] = json!(max);
+        schema
+    };
+    let plain = |ty: &str| json!({"type": ty});
+    let dated = |format: &str| json!({"type": "string", "format": format});
+    for (schema, rule, expected) in [
+        (array(plain("number")), "self.all(x, true)", 4_718_591),
+        (array(plain("string")), "self.all(x, true)", 3_145_727),
+        (array(plain("boolean")), "self.all(x, true)", 1_887_437),
+        (bounded(array(plain("number")), "maxItems", 10), "self.all(x, true)", 32),
+        (array(array(plain("number"))), "self.all(x, true)", 3_145_727),
+        (map(plain("number")), "self.all(x, true)", 1_348_169),
+        (map(plain("string")), "self.all(x, true)", 1_179_647),
+        (map(dated("date-time")), "self.all(x, true)", 349_526),
+        (array(dated("date")), "self.all(x, true)", 725_936),
+        (plain("string"), "self.contains('test')", 314_574),
+        (bounded(plain("string"), "maxLength", 10), "self.contains('test')", 5),
+        (plain("string"), "self.startsWith('test')", 2),
+        (plain("string"), "size(self + \"hello\") > size(\"hello\")", 314_578),
+        (array(plain("number")), "self[1] == 0.0", 2),
+        (array(plain("string")), "self[1] == self[1]", 314_577),
+        (bounded(array(plain("number")), "maxItems", 10), "self.all(x, self.all(y, true))", 352),
+        (plain("string"), "self.matches(\"x\")", 314_574),
+        (plain("string"), "self.matches(\"\")", 1),
+        (array(plain("number")), "self.all(x, x == 0.0)", 6_291_454),
+        (map(plain("number")), "self[\"x\"] == 0.0", 2),
+        (array(dated("duration")), "self[0].getHours() == 2", 4),
+        (plain("string"), "self.find('[0-9]+') == ''", 629_147),
+    ] {
+        let parsed = Schema::from_openapi(&schema).expect("readable");
+        let shape = Shape::of_schema(&parsed, false, "selfType").expect("a shape");
+        let environment = Environment::new().with("self", shape);
+        let program = Program::compile(&environment, rule).expect("compiles");
+        assert_eq!(program.cost().max, expected, "{schema} {rule}");
+    }
 }
 
 #[test]

@@ -24,6 +24,9 @@ pub use json::ToJsonError;
 /// Characters that are walked as quickly as one value.
 const CHARACTERS_PER_STEP: u64 = 64;
 
+/// The zero time: the beginning of the year 1.
+const ZERO_TIME_NANOSECOND: i128 = -62_135_596_800_000_000_000;
+
 /// A value.
 #[derive(Clone, Debug)]
 pub enum Value {
@@ -285,7 +288,7 @@ impl Value {
             Self::Uint(number) => *number == 0,
             Self::Double(number) => *number == 0.0,
             Self::Duration(span) => *span == 0,
-            Self::Timestamp(time) => *time == Timestamp::UNIX_EPOCH,
+            Self::Timestamp(time) => time.as_nanosecond() == ZERO_TIME_NANOSECOND,
             Self::Optional(value) => value.as_ref().is_none_or(|value| value.is_zero()),
             other => other.size() == Some(0),
         }

@@ -131,15 +131,20 @@ fn special(number: f64) -> String {
     }
 }
 
+/// A number with its exponent as English prints it: `3.140000 × 10⁰⁰`.
 fn scientific(number: f64, precision: usize) -> String {
+    const RAISED: [char; 10] = ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'];
     let text = format!("{number:.precision$e}");
-    match text.split_once('e') {
-        Some((digits, exponent)) => match exponent.strip_prefix('-') {
-            Some(exponent) => format!("{digits}e-{exponent:0>2}"),
-            None => format!("{digits}e+{exponent:0>2}"),
-        },
-        None => text,
-    }
+    let Some((digits, exponent)) = text.split_once('e') else { return text };
+    let (sign, exponent) = match exponent.strip_prefix('-') {
+        Some(exponent) => ("⁻", exponent),
+        None => ("", exponent),
+    };
+    let raised: String = format!("{exponent:0>2}")
+        .chars()
+        .filter_map(|c| RAISED.get(c.to_digit(10)? as usize))
+        .collect();
+    format!("{digits} × 10{sign}{raised}")
 }
 
 /// A value of any type as `%s` writes it.

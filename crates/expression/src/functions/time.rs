@@ -43,7 +43,12 @@ pub(super) fn find(name: &str) -> Option<Native> {
 
 /// Whether a time is one that CEL has: the years 1 to 9999.
 pub(super) fn in_range(time: &Timestamp) -> bool {
-    (MIN_SECOND..=MAX_SECOND).contains(&time.as_second())
+    is_second(time.as_second())
+}
+
+/// Whether a number of seconds since 1970 is a time that CEL has.
+pub(crate) fn is_second(second: i64) -> bool {
+    (MIN_SECOND..=MAX_SECOND).contains(&second)
 }
 
 /// The first second of the year 1.

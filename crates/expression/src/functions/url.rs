@@ -100,6 +100,13 @@ impl Url {
             return wrong("missing protocol scheme");
         }
         let rest = rest.split('#').next().unwrap_or(rest);
+        if !scheme.is_empty() && !rest.starts_with('/') {
+            // What has no path is opaque: only the scheme and the query are known.
+            let query = rest.split_once('?').map_or("", |(_, query)| query).to_owned();
+            let scheme = scheme.to_ascii_lowercase();
+            let (host, path) = (String::new(), String::new());
+            return Ok(Self { text: text.to_owned(), scheme, host, path, query });
+        }
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         if !rest.starts_with('/') && scheme.is_empty() {
             return wrong("invalid URI for request");

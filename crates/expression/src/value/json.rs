@@ -1,5 +1,6 @@
 //! Values from JSON and to JSON.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -130,11 +131,18 @@ fn object(
             None if keep => plain(value, depth + 1),
             None => continue,
         };
-        if let Some(name) = escape(name) {
-            entries.push((Value::string(&*name), inner));
+        // Null in a field is the same as no field.
+        if !matches!(inner, Value::Null) {
+            entries.push((Value::string(&*written(name)), inner));
         }
     }
     Value::map(entries)
+}
+
+/// The name of a field as expressions write it. One that they cannot write stays as it is: it still
+/// matters to equality.
+fn written(name: &str) -> Cow<'_, str> {
+    escape(name).unwrap_or(Cow::Borrowed(name))
 }
 
 /// What expressions see of metadata.
@@ -159,11 +167,8 @@ fn array(items: &[Json], schema: &Schema, depth: usize) -> Value {
         ListType::Atomic => ListKind::Plain,
         ListType::Set => ListKind::Set,
         ListType::Map => {
-            let keys: Vec<String> = schema
-                .list_map_keys()
-                .iter()
-                .filter_map(|key| escape(key).map(std::borrow::Cow::into_owned))
-                .collect();
+            let keys: Vec<String> =
+                schema.list_map_keys().iter().map(|key| written(key).into_owned()).collect();
             ListKind::Map(keys.into())
         }
     };
