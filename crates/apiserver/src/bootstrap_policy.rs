@@ -37,9 +37,11 @@ const BINDINGS: &[(&str, &[&str])] = &[
     ("system:basic-user", &["group system:authenticated"]),
     ("system:cluster-trust-bundle-discovery", &["group system:serviceaccounts"]),
     ("system:discovery", &["group system:authenticated"]),
+    ("system:coredns", &["user system:coredns"]),
     ("system:kube-controller-manager", &["user system:kube-controller-manager"]),
     ("system:kube-dns", &["sa kube-system kube-dns"]),
     ("system:kube-scheduler", &["user system:kube-scheduler"]),
+    ("system:kubelet-api-admin", &["user kube-apiserver-kubelet-client"]),
     ("system:monitoring", &["group system:monitoring"]),
     // The node authorizer decides for nodes; this is for clusters that run without it.
     ("system:node", &[]),

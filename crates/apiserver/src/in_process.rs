@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use admission::User;
 use api::selector;
+use client::limits::{WATCH_PAUSE_MAX, WATCH_PAUSE_MIN};
 use client::{Client, Source, Update, WatchScope};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
@@ -15,8 +16,9 @@ use http::{Request, Response};
 use http_body_util::BodyExt as _;
 
 use crate::cache::{Cache, Cursor, EventKind};
-use crate::handle::Connection;
+use crate::handle::{Connection, attributes};
 use crate::limits::WATCH_BATCH_MAX;
+use crate::request::RequestInfo;
 use crate::respond::{Body, BodyError};
 use crate::server::Server;
 use crate::watch::Filter;
@@ -45,12 +47,51 @@ impl tower::Service<Request<kube::client::Body>> for Direct {
     }
 }
 
-/// The server's cached objects, without a copy.
+/// The server's cached objects, without a copy, as far as a user may see them.
 struct Shared {
     server: Arc<Server>,
+    user: User,
+}
+
+/// Who follows what: the questions that a list with its watch would put to the authorizers.
+struct Permission {
+    server: Arc<Server>,
+    user: User,
+    watched: WatchScope,
+}
+
+impl Permission {
+    /// Resolves as soon as the user may list and watch.
+    async fn granted(&self) {
+        let mut pause = WATCH_PAUSE_MIN;
+        while let Err(reason) = self.check() {
+            tracing::warn!(user = self.user.name, watched = ?self.watched, reason, "may not watch");
+            self.server.clock.sleep(pause).await;
+            pause = (pause * 2).min(WATCH_PAUSE_MAX);
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let mut info = RequestInfo {
+            is_resource: true,
+            group: self.watched.group.clone(),
+            version: self.watched.version.clone(),
+            resource: self.watched.plural.clone(),
+            namespace: self.watched.namespace.clone(),
+            field_selector: self.watched.fields.clone(),
+            ..RequestInfo::default()
+        };
+        for verb in ["list", "watch"] {
+            verb.clone_into(&mut info.verb);
+            self.server.authorize(&attributes(&self.user, &info))?;
+        }
+        Ok(())
+    }
 }
 
 struct Following {
+    /// Asked before the first look; `None` afterwards, as a watch that has begun goes on.
+    permission: Option<Permission>,
     cache: Arc<Cache>,
     changes: tokio::sync::watch::Receiver<u64>,
     filter: Filter,
@@ -76,9 +117,11 @@ impl Source for Shared {
                 return futures::stream::pending().boxed();
             }
         };
-        let filter = Filter { namespace: watched.namespace, labels, fields };
+        let filter = Filter { namespace: watched.namespace.clone(), labels, fields };
         let changes = cache.subscribe();
+        let (server, user) = (Arc::clone(&self.server), self.user.clone());
         let following = Following {
+            permission: Some(Permission { server, user, watched }),
             cache,
             changes,
             filter,
@@ -94,6 +137,10 @@ impl Source for Shared {
 
 impl Following {
     async fn next(&mut self) -> Option<Update> {
+        if let Some(permission) = &self.permission {
+            permission.granted().await;
+            self.permission = None;
+        }
         loop {
             if let Some(update) = self.ready.pop_front() {
                 return Some(update);
@@ -127,8 +174,8 @@ impl Following {
 
 /// A client of `server` in its own process, with `user`'s rights. Its informers run in `scope`.
 pub fn client(server: &Arc<Server>, user: User, scope: task::Scope) -> Client {
-    let connection = Connection { user: Some(user) };
+    let connection = Connection { user: Some(user.clone()) };
     let direct = Direct { server: Arc::clone(server), connection };
     let kube = kube::Client::new(direct, "default");
-    Client::new(kube, Arc::new(Shared { server: Arc::clone(server) }), scope)
+    Client::new(kube, Arc::new(Shared { server: Arc::clone(server), user }), scope)
 }

@@ -3,6 +3,7 @@
 //! One file per controller, all of the same shape: informers feed keys into a work queue, a worker
 //! gathers a snapshot, decides, acts. They speak to the API only, never to each other.
 
+mod certificates;
 mod claims;
 mod cluster_role_aggregation;
 mod cron_job;
@@ -39,6 +40,8 @@ mod volume_protection;
 use client::Client;
 use clock::Clock;
 
+pub use certificates::Signing;
+
 /// What every controller is given.
 #[derive(Clone, Debug)]
 pub struct Context {
@@ -61,10 +64,13 @@ pub struct Config {
     pub node_mask: u8,
     /// Certificate authority of the API server, PEM: published in every namespace.
     pub root_ca_pem: String,
+    /// Signs requested certificates; without, nobody does.
+    pub signing: Option<Signing>,
 }
 
 /// Every controller. Adding one is one file and one line here.
 const ALL: &[fn(&Context)] = &[
+    certificates::start,
     cluster_role_aggregation::start,
     cron_job::start,
     daemon_set::start,

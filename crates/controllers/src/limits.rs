@@ -28,3 +28,10 @@ pub(crate) const POD_GC_PERIOD: Duration = Duration::from_secs(20);
 pub(crate) const TERMINATED_PODS_MAX: usize = 12_500;
 /// How often quotas are recounted without a cause, for kinds that are not watched; upstream's five minutes.
 pub(crate) const QUOTA_PERIOD: Duration = Duration::from_secs(300);
+/// How long the certificates are good that are signed on request, unless a shorter time is asked for; upstream's
+/// year.
+pub(crate) const CERTIFICATE_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
+/// The shortest life that can be asked for; upstream's ten minutes.
+pub(crate) const CERTIFICATE_LIFE_MIN: Duration = Duration::from_secs(600);
+/// Clocks may be behind by this much; upstream's five minutes.
+pub(crate) const CERTIFICATE_BACKDATED: Duration = Duration::from_secs(300);

@@ -5,8 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use http::Uri;
 use ipnet::IpNet;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::backend::{EtcdArguments, EtcdConfig};
 
 /// Where everything is kept unless the user says otherwise.
 pub const DATA_DIR: &str = "/var/lib/keelson";
@@ -28,6 +32,9 @@ pub struct ServerArguments {
     /// Where to write the administrator's kubeconfig [default: /etc/keelson/kubeconfig.yaml]
     #[arg(long, short = 'o')]
     pub write_kubeconfig: Option<PathBuf>,
+    /// Folder of manifests that are applied and kept applied [default: DATA_DIR/manifests]
+    #[arg(long)]
+    pub manifests_dir: Option<PathBuf>,
     /// Shared secret with which agents join
     #[arg(long, short = 't')]
     pub token: Option<String>,
@@ -76,6 +83,21 @@ pub struct ServerArguments {
     /// Run the control plane only: no kubelet, runtime, proxy or DNS
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     pub disable_agent: Option<bool>,
+    /// Keep the state in this etcd cluster, as https://HOST:2379 of each member; several servers may
+    #[arg(long, value_delimiter = ',')]
+    pub etcd_servers: Vec<String>,
+    /// Authority of the etcd members' certificates
+    #[arg(long)]
+    pub etcd_cafile: Option<PathBuf>,
+    /// Certificate to show to etcd
+    #[arg(long)]
+    pub etcd_certfile: Option<PathBuf>,
+    /// Key of that certificate
+    #[arg(long)]
+    pub etcd_keyfile: Option<PathBuf>,
+    /// What all keys in etcd begin with [default: /registry]
+    #[arg(long)]
+    pub etcd_prefix: Option<String>,
 }
 
 /// The settings, complete and checked.
@@ -83,6 +105,7 @@ pub struct ServerArguments {
 pub struct ServerConfig {
     pub data_dir: PathBuf,
     pub write_kubeconfig: PathBuf,
+    pub manifests_dir: PathBuf,
     pub token: Option<String>,
     pub node_name: String,
     pub node_ip: IpAddr,
@@ -99,6 +122,8 @@ pub struct ServerConfig {
     pub node_labels: Vec<(String, String)>,
     pub fsync: bool,
     pub agent: bool,
+    /// The etcd cluster that the state is in; `None` for a store of the server's own.
+    pub(crate) etcd: Option<EtcdConfig>,
 }
 
 /// Flags win over the file.
@@ -114,12 +139,13 @@ impl ServerConfig {
     /// # Errors
     /// A setting is malformed or contradicts another; the message names it.
     pub fn read(mut flags: ServerArguments) -> anyhow::Result<Self> {
-        let file = read_file(flags.config.as_deref())?;
+        let file: ServerArguments = read_file(flags.config.as_deref())?;
         or_file!(
             flags,
             file,
             data_dir,
             write_kubeconfig,
+            manifests_dir,
             token,
             node_name,
             node_ip,
@@ -134,7 +160,14 @@ impl ServerConfig {
             service_node_port_range,
             fsync,
             disable_agent,
+            etcd_cafile,
+            etcd_certfile,
+            etcd_keyfile,
+            etcd_prefix,
         );
+        if flags.etcd_servers.is_empty() {
+            flags.etcd_servers = file.etcd_servers;
+        }
         flags.tls_san.extend(file.tls_san);
         flags.node_label.extend(file.node_label);
         Self::complete(flags)
@@ -156,20 +189,21 @@ impl ServerConfig {
         if !service_cidr.contains(&cluster_dns) {
             bail!("cluster-dns {cluster_dns} is not in service-cidr {service_cidr}");
         }
-        let node_ip = match flags.node_ip {
-            Some(address) => address,
-            None => crate::network::default_address()?,
-        };
-        let node_name = match flags.node_name {
-            Some(name) => name,
-            None => crate::network::host_name()?,
-        };
-        if let Err(fault) = api::name::subdomain(&node_name) {
-            bail!("node-name {node_name:?}: {fault}");
-        }
+        let node_ip = crate::agent::node_ip(flags.node_ip)?;
+        let node_name = node_name(flags.node_name)?;
         let range = flags.service_node_port_range.as_deref().unwrap_or("30000-32767");
+        let data_dir = data_dir(flags.data_dir)?;
+        let etcd = EtcdArguments {
+            etcd_servers: flags.etcd_servers,
+            etcd_cafile: flags.etcd_cafile,
+            etcd_certfile: flags.etcd_certfile,
+            etcd_keyfile: flags.etcd_keyfile,
+            etcd_prefix: flags.etcd_prefix,
+        };
         Ok(Self {
-            data_dir: flags.data_dir.unwrap_or_else(|| DATA_DIR.into()),
+            etcd: etcd.read()?,
+            manifests_dir: flags.manifests_dir.unwrap_or_else(|| data_dir.join("manifests")),
+            data_dir,
             write_kubeconfig: flags.write_kubeconfig.unwrap_or_else(|| KUBECONFIG.into()),
             token: flags.token,
             node_name,
@@ -184,23 +218,115 @@ impl ServerConfig {
             kubelet_port: flags.kubelet_port.unwrap_or(10250),
             node_ports: port_range(range)?,
             tls_san: flags.tls_san,
-            node_labels: flags
-                .node_label
-                .iter()
-                .map(|text| label(text))
-                .collect::<Result<_, _>>()?,
+            node_labels: labels(&flags.node_label)?,
             fsync: flags.fsync.unwrap_or(true),
             agent: !flags.disable_agent.unwrap_or(false),
         })
     }
 }
 
-fn read_file(named: Option<&Path>) -> anyhow::Result<ServerArguments> {
+/// The flags of `keelson agent`; every one is also a key of the configuration file.
+#[derive(Debug, Default, Args, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct AgentArguments {
+    /// File with these settings as YAML keys [default: /etc/keelson/config.yaml]
+    #[arg(long, short = 'c')]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Folder for all state [default: /var/lib/keelson]
+    #[arg(long, short = 'd')]
+    pub data_dir: Option<PathBuf>,
+    /// The server to join, as https://HOST:6443
+    #[arg(long, short = 's')]
+    pub server: Option<String>,
+    /// What the server's file join-token says
+    #[arg(long, short = 't')]
+    pub token: Option<String>,
+    /// Certificate of the server's authority, for tokens that do not name it
+    #[arg(long)]
+    pub server_ca: Option<PathBuf>,
+    /// Name of this node [default: the host's name]
+    #[arg(long)]
+    pub node_name: Option<String>,
+    /// Address of this node [default: that of the default route's link]
+    #[arg(long, short = 'i')]
+    pub node_ip: Option<IpAddr>,
+    /// Port of the kubelet [default: 10250]
+    #[arg(long)]
+    pub kubelet_port: Option<u16>,
+    /// Labels for this node, as KEY=VALUE
+    #[arg(long)]
+    pub node_label: Vec<String>,
+}
+
+/// The settings of an agent, complete and checked.
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    pub data_dir: PathBuf,
+    pub server: Uri,
+    pub token: String,
+    pub server_ca: Option<PathBuf>,
+    pub node_name: String,
+    pub node_ip: IpAddr,
+    pub kubelet_port: u16,
+    pub node_labels: Vec<(String, String)>,
+}
+
+impl AgentConfig {
+    /// Completes the flags from the file and the defaults.
+    ///
+    /// # Errors
+    /// A setting is missing or malformed; the message names it.
+    pub fn read(mut flags: AgentArguments) -> anyhow::Result<Self> {
+        let file: AgentArguments = read_file(flags.config.as_deref())?;
+        or_file!(flags, file, data_dir, server, token, server_ca, node_name, node_ip, kubelet_port,);
+        flags.node_label.extend(file.node_label);
+        Self::complete(flags)
+    }
+
+    fn complete(flags: AgentArguments) -> anyhow::Result<Self> {
+        let server =
+            flags.server.context("server: name the server to join, as https://HOST:6443")?;
+        let server: Uri = server.parse().with_context(|| format!("server {server:?}"))?;
+        if server.scheme_str() != Some("https") || server.host().is_none() {
+            bail!("server {server}: expected https://HOST:PORT");
+        }
+        Ok(Self {
+            data_dir: data_dir(flags.data_dir)?,
+            server,
+            token: flags.token.context("token: pass what the server's file join-token says")?,
+            server_ca: flags.server_ca,
+            node_name: node_name(flags.node_name)?,
+            node_ip: crate::agent::node_ip(flags.node_ip)?,
+            kubelet_port: flags.kubelet_port.unwrap_or(10250),
+            node_labels: labels(&flags.node_label)?,
+        })
+    }
+}
+
+fn data_dir(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    let named = named.unwrap_or_else(|| DATA_DIR.into());
+    std::path::absolute(&named).with_context(|| format!("data-dir {}", named.display()))
+}
+
+fn node_name(named: Option<String>) -> anyhow::Result<String> {
+    let name = named.map_or_else(crate::network::host_name, Ok)?;
+    if let Err(fault) = api::name::subdomain(&name) {
+        bail!("node-name {name:?}: {fault}");
+    }
+    Ok(name)
+}
+
+fn labels(texts: &[String]) -> anyhow::Result<Vec<(String, String)>> {
+    texts.iter().map(|text| label(text)).collect()
+}
+
+fn read_file<T: Default + DeserializeOwned>(named: Option<&Path>) -> anyhow::Result<T> {
     let path = named.unwrap_or(Path::new(CONFIG_FILE));
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
-            return Ok(ServerArguments::default());
+            return Ok(T::default());
         }
         Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
     };
@@ -257,7 +383,7 @@ mod tests {
 
     #[test]
     fn contradictions_are_named() {
-        let cases: [(ServerArguments, &str); 4] = [
+        let cases: [(ServerArguments, &str); 6] = [
             (
                 ServerArguments { cluster_cidr: Some("10.43.1.0/24".parse().unwrap()), ..flags() },
                 "overlap",
@@ -271,9 +397,40 @@ mod tests {
                 "service-node-port-range",
             ),
             (ServerArguments { node_label: vec!["x".into()], ..flags() }, "node-label"),
+            (ServerArguments { etcd_prefix: Some("/x".into()), ..flags() }, "etcd-servers"),
+            (
+                ServerArguments {
+                    etcd_servers: vec!["https://e:2379".into()],
+                    etcd_certfile: Some("/nowhere".into()),
+                    ..flags()
+                },
+                "etcd-keyfile",
+            ),
         ];
         for (flags, named) in cases {
             let error = ServerConfig::complete(flags).unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
+    }
+
+    #[test]
+    fn agents_need_a_server_and_a_token() {
+        let flags = |server: Option<&str>, token: Option<&str>| AgentArguments {
+            server: server.map(str::to_owned),
+            token: token.map(str::to_owned),
+            node_ip: Some("192.0.2.1".parse().unwrap()),
+            node_name: Some("n".into()),
+            ..AgentArguments::default()
+        };
+        let good = AgentConfig::complete(flags(Some("https://h:6443"), Some("t"))).unwrap();
+        assert_eq!(good.server.host(), Some("h"));
+        for (server, token, named) in [
+            (None, Some("t"), "server"),
+            (Some("http://h"), Some("t"), "server"),
+            (Some("h:1"), Some("t"), "server"),
+            (Some("https://h"), None, "token"),
+        ] {
+            let error = AgentConfig::complete(flags(server, token)).unwrap_err().to_string();
             assert!(error.contains(named), "{error}");
         }
     }

@@ -2,30 +2,24 @@
 //! nothing else, so that nobody else can say who asks.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use anyhow::Context as _;
 use apiserver::FrontProxy;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use crate::pki::Authority;
+use crate::serving::Serving;
 
 /// Upstream's common name.
 const NAME: &str = "front-proxy-client";
 
-/// Opens the authority below `data_dir`, and signs a certificate for this run.
+/// Opens the authority below `data_dir`; the certificate renews itself.
 ///
 /// # Errors
 /// A file cannot be read or written, or the signing failed.
-pub(crate) fn open(data_dir: &Path) -> anyhow::Result<FrontProxy> {
-    let authority = Authority::open(&data_dir.join("pki"), "front-proxy-ca")?;
-    let (chain, key) = authority.client(NAME, &[])?.chain();
-    let key = rustls::crypto::ring::sign::any_supported_type(&key)
-        .context("use the key of the front proxy")?;
-    let certificate = SingleCertAndKey::from(CertifiedKey::new(chain, key));
-    Ok(FrontProxy {
-        ca_pem: authority.certificate_pem.clone(),
-        name: NAME.to_owned(),
-        certificate: Arc::new(certificate),
-    })
+pub(crate) fn open(data_dir: &Path, serving: &Serving) -> anyhow::Result<FrontProxy> {
+    let clock = serving.clock.clone();
+    let authority = Authority::open(&data_dir.join("pki"), "front-proxy-ca", clock.now())?;
+    let ca_pem = authority.certificate_pem.clone();
+    let certificate =
+        serving.renewed("front proxy", move || authority.client(NAME, &[], clock.now()))?;
+    Ok(FrontProxy { ca_pem, name: NAME.to_owned(), certificate })
 }

@@ -15,3 +15,8 @@ pub fn render(server: &str, authority_pem: &str, client: &Leaf) -> String {
         encode(&client.key_pem),
     )
 }
+
+/// Whether a kubeconfig is for the cluster of an authority.
+pub fn is_of(kubeconfig: &str, authority_pem: &str) -> bool {
+    kubeconfig.contains(&STANDARD.encode(authority_pem))
+}

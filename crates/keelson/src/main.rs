@@ -1,17 +1,28 @@
 //! The program: one multi-call binary, and the story of a process from arguments to exit code.
 
+mod agent;
+mod backend;
 mod config;
+mod dialer;
 mod front_proxy;
 mod hello;
 mod housekeeping;
 mod image;
+mod join;
 mod kubeconfig;
+mod lead;
 mod logging;
+mod manifests;
 mod network;
 mod node;
+mod node_routes;
 mod pki;
+mod recover;
+mod renewal;
 mod reset;
 mod server;
+mod serving;
+mod snapshot;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -33,11 +44,17 @@ struct Arguments {
 enum Command {
     /// Run a whole cluster on this machine.
     Server(config::ServerArguments),
+    /// Run this machine as a further node of a cluster.
+    Agent(config::AgentArguments),
     /// Import, pull, list and remove images.
     Image(image::ImageArguments),
     /// Serve a page with the pod's name, for examples and tests.
     #[command(hide = true)]
     Hello(hello::HelloArguments),
+    /// Save the state, put it back, or check what was saved.
+    Snapshot(snapshot::SnapshotArguments),
+    /// Repair a damaged store, up to the last good commit.
+    Recover(recover::RecoverArguments),
     /// Stop every pod and leave no process, mount, link, rule or file behind.
     Reset(reset::ResetArguments),
 }
@@ -56,8 +73,17 @@ fn main() -> ExitCode {
                 ExitCode::from(EXIT_USAGE)
             }
         },
+        Command::Agent(arguments) => match config::AgentConfig::read(arguments) {
+            Ok(config) => report(run(agent::run(config))),
+            Err(error) => {
+                report_error(&error);
+                ExitCode::from(EXIT_USAGE)
+            }
+        },
         Command::Image(arguments) => report(image::run(arguments)),
         Command::Hello(arguments) => report(run(hello::run(arguments))),
+        Command::Snapshot(arguments) => report(run(snapshot::run(arguments))),
+        Command::Recover(arguments) => report(recover::run(&arguments)),
         Command::Reset(arguments) => report(run(reset::run(arguments))),
     }
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use apiserver::dial::{DialResult, NodeDialer, NodeStream};
 use client::{Client, WatchScope};
 use clock::Clock;
 use cri::PodNetwork;
@@ -15,22 +14,22 @@ use k8s_openapi::api::core::v1::Node;
 use kube::api::{Patch, PatchParams};
 use kubelet::Kubelet;
 use kubelet::server::access::Delegated;
-use parking_lot::RwLock;
 use podnet::BridgeNetwork;
 use runtime::Runtime;
 use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::config::ServerConfig;
+use crate::node_routes;
 
 /// What is kept only until the machine boots again.
 pub const RUN_DIR: &str = "/run/keelson";
+/// The control group of all pods.
+const CGROUP_ROOT: &str = "/keelson";
 /// How long the node may take to become ready before the start is reported as failed.
 const READY_MAX: Duration = Duration::from_secs(120);
 
 const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
-/// Bytes that may wait between the API server and the kubelet of the same process.
-const STREAM_BYTES: usize = 64 * 1024;
 
 /// What a node needs to know of its cluster.
 #[derive(Clone, Debug)]
@@ -67,15 +66,24 @@ impl NodeConfig {
 
 /// The run folder that belongs to a data folder: the usual one for the usual one.
 pub fn run_dir(data_dir: &Path) -> PathBuf {
+    name_of(data_dir).map_or_else(|| RUN_DIR.into(), |name| Path::new(RUN_DIR).join(name))
+}
+
+/// The control group above all pods of a node: the usual one for the usual data folder, so that two nodes on
+/// one machine do not sweep each other's.
+pub fn cgroup_root(data_dir: &Path) -> String {
+    name_of(data_dir).map_or_else(|| CGROUP_ROOT.to_owned(), |name| format!("{CGROUP_ROOT}-{name}"))
+}
+
+/// A name for what belongs to a data folder; `None` for the usual one.
+fn name_of(data_dir: &Path) -> Option<String> {
     if data_dir == Path::new(crate::config::DATA_DIR) {
-        return RUN_DIR.into();
+        return None;
     }
-    let name: String = data_dir
-        .to_string_lossy()
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-        .collect();
-    Path::new(RUN_DIR).join(name.trim_matches('-'))
+    let text = data_dir.to_string_lossy();
+    let name: String =
+        text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    Some(name.trim_matches('-').to_owned())
 }
 
 /// The clients of a node's components, each under its own name.
@@ -89,10 +97,22 @@ pub struct NodeClients {
 pub struct RunningNode {
     client: Client,
     name: String,
+    /// Its kubelet.
+    pub kubelet: Kubelet,
 }
 
-/// Starts everything that a node is, in `scope`. `tls` is what the kubelet shows on its port; `dialer`
-/// learns of the kubelet.
+/// # Errors
+/// Names everything that the kernel lacks, with what to do about each.
+fn require_kernel() -> anyhow::Result<()> {
+    let missing = linux::requirements::missing();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<String> = missing.iter().map(|missing| format!("\n  {missing}")).collect();
+    anyhow::bail!("this machine lacks what a node needs:{}", list.concat())
+}
+
+/// Starts everything that a node is, in `scope`. `tls` is what the kubelet shows on its port.
 ///
 /// # Errors
 /// The machine lacks something that a node needs.
@@ -100,14 +120,18 @@ pub async fn start(
     config: NodeConfig,
     clients: NodeClients,
     tls: Arc<rustls::ServerConfig>,
-    dialer: &LocalDialer,
     scope: &task::Scope,
 ) -> anyhow::Result<RunningNode> {
     let clock = Clock::system();
+    require_kernel()?;
     std::fs::create_dir_all(&config.run_dir)
         .with_context(|| format!("make {}", config.run_dir.display()))?;
     let network = open_network(&config)?;
     give_pod_range(&config, &clients.kubelet, network.clone(), scope);
+    let cluster = vec![config.cluster_cidr];
+    let (own, routing) = (&config.node_name, network.clone());
+    // Of a node's identities the proxy's is the one that may read all nodes.
+    node_routes::start(own, cluster, routing, &clients.proxy, clock.clone(), scope);
     let options = runtime::Options::new(&config.data_dir, &config.run_dir);
     let pod_network: Arc<dyn PodNetwork> = Arc::new(network);
     let runtime = Runtime::open(options, Some(pod_network), clock.clone(), scope)
@@ -126,25 +150,31 @@ pub async fn start(
     scope.spawn_until_cancelled("kubelet server", async move {
         serving.serve_tls(listener, tls, access).await;
     });
-    dialer.set(config.node_name.clone(), kubelet);
-    let (proxying, proxy_clock) = (scope.child(), clock.clone());
-    let proxy_config = proxy_config(&config);
+    start_proxy(&config, clients.proxy, clock.clone(), scope);
+    start_dns(&config, clients.dns, clock, scope);
+    Ok(RunningNode { client: clients.kubelet, name: config.node_name, kubelet })
+}
+
+fn start_proxy(config: &NodeConfig, client: Client, clock: Clock, scope: &task::Scope) {
+    let (proxying, config) = (scope.child(), proxy_config(config));
     scope.spawn("service proxy", async move {
-        if let Err(error) = proxy::run(proxy_config, clients.proxy, proxy_clock, proxying).await {
+        if let Err(error) = proxy::run(config, client, clock, proxying).await {
             tracing::error!(error = &error as &dyn std::error::Error, "the service proxy ended");
         }
     });
+}
+
+fn start_dns(config: &NodeConfig, client: Client, clock: Clock, scope: &task::Scope) {
     let answering = scope.child();
-    let dns_config = dns::Config {
+    let config = dns::Config {
         domain: config.cluster_domain.clone(),
         ..dns::Config::new([config.cluster_dns])
     };
     scope.spawn("name server", async move {
-        if let Err(error) = dns::run(dns_config, clients.dns, clock, answering).await {
+        if let Err(error) = dns::run(config, client, clock, answering).await {
             tracing::error!(error = &error as &dyn std::error::Error, "the name server ended");
         }
     });
-    Ok(RunningNode { client: clients.kubelet, name: config.node_name })
 }
 
 fn open_network(config: &NodeConfig) -> anyhow::Result<BridgeNetwork> {
@@ -222,7 +252,8 @@ fn give_pod_range(
     });
 }
 
-fn pod_ranges(node: &Node) -> Vec<IpNet> {
+/// The ranges of a node's pods.
+pub(crate) fn pod_ranges(node: &Node) -> Vec<IpNet> {
     let Some(spec) = &node.spec else { return Vec::new() };
     let all = spec.pod_cidrs.iter().flatten().chain(spec.pod_cidr.as_ref());
     let mut ranges: Vec<IpNet> = Vec::new();
@@ -239,7 +270,7 @@ fn kubelet_config(config: &NodeConfig, clock: Clock) -> kubelet::Config {
         node_ips: vec![config.node_ip],
         root: config.data_dir.join("kubelet"),
         log_root: config.data_dir.join("log"),
-        cgroup_prefix: "/keelson".to_owned(),
+        cgroup_prefix: cgroup_root(&config.data_dir),
         cluster_dns: vec![config.cluster_dns],
         cluster_domain: config.cluster_domain.clone(),
         labels: config.labels.iter().cloned().collect(),
@@ -291,37 +322,4 @@ fn ready_condition(node: &Node) -> Option<(String, String)> {
     let conditions = node.status.as_ref()?.conditions.as_ref()?;
     let ready = conditions.iter().find(|condition| condition.type_ == "Ready")?;
     Some((ready.status.clone(), ready.message.clone().unwrap_or_default()))
-}
-
-/// Reaches the kubelet of this process directly.
-#[derive(Clone, Default)]
-pub struct LocalDialer {
-    kubelet: Arc<RwLock<Option<(String, Kubelet)>>>,
-}
-
-impl LocalDialer {
-    fn set(&self, node: String, kubelet: Kubelet) {
-        *self.kubelet.write() = Some((node, kubelet));
-    }
-}
-
-impl NodeDialer for LocalDialer {
-    fn dial<'a>(
-        &'a self,
-        node: &'a str,
-    ) -> std::pin::Pin<Box<dyn Future<Output = DialResult> + Send + 'a>> {
-        let known = self.kubelet.read().clone().filter(|(name, _)| name == node);
-        Box::pin(async move {
-            match known {
-                Some((_, kubelet)) => {
-                    let (ours, theirs) = tokio::io::duplex(STREAM_BYTES);
-                    // Ends when either side closes its half.
-                    tokio::spawn(async move { kubelet.serve_connection(theirs).await });
-                    let stream: Box<dyn NodeStream> = Box::new(ours);
-                    Ok(stream)
-                }
-                None => Err(std::io::Error::other(format!("node {node} is not connected"))),
-            }
-        })
-    }
 }

@@ -7,7 +7,9 @@ use clap::Args;
 use podnet::BridgeNetwork;
 
 use crate::config::DATA_DIR;
-use crate::node::run_dir;
+use crate::node::{RUN_DIR, cgroup_root, run_dir};
+use crate::serving::KUBECONFIG_NOTE;
+use crate::{kubeconfig, pki};
 
 /// `keelson reset`.
 #[derive(Debug, Args)]
@@ -25,24 +27,41 @@ pub struct ResetArguments {
 /// # Errors
 /// All that could not be removed; the rest is gone all the same.
 pub async fn run(arguments: ResetArguments) -> anyhow::Result<()> {
-    let data_dir = arguments.data_dir;
+    let data_dir = std::path::absolute(&arguments.data_dir)
+        .with_context(|| format!("find {}", arguments.data_dir.display()))?;
     let mut failures: Vec<anyhow::Error> = Vec::new();
     let mut note = |result: anyhow::Result<()>| failures.extend(result.err());
     note(runtime::reset(&data_dir, &run_dir(&data_dir)).context("stop the pods"));
-    note(linux::mount::unmount_below(&data_dir).context("unmount volumes"));
+    note(runtime::reset_group(&cgroup_root(&data_dir)).context("remove the control groups"));
+    note(linux::mount::unmount_below(&data_dir).map(drop).context("unmount volumes"));
     note(reset_network(&data_dir));
     note(reset_proxy());
+    note(remove_kubeconfig(&data_dir));
     if arguments.keep_images {
         note(remove_but(&data_dir, "images"));
     } else {
         note(remove(&data_dir));
     }
     note(remove(&run_dir(&data_dir)));
+    // Other nodes of this machine may have theirs there.
+    let _in_use = std::fs::remove_dir(RUN_DIR);
     if failures.is_empty() {
         return Ok(());
     }
     let list: Vec<String> = failures.iter().map(|error| format!("{error:#}")).collect();
     bail!("not everything could be removed:\n{}", list.join("\n"));
+}
+
+/// Removes the administrator's kubeconfig, wherever it was written, unless it is another cluster's by now.
+fn remove_kubeconfig(data_dir: &Path) -> anyhow::Result<()> {
+    let Some(path) = pki::read(&data_dir.join(KUBECONFIG_NOTE))? else { return Ok(()) };
+    let path = Path::new(path.trim());
+    let authority = pki::read(&data_dir.join("pki").join("server-ca.crt"))?;
+    let (Some(authority), Some(text)) = (authority, pki::read(path)?) else { return Ok(()) };
+    if !kubeconfig::is_of(&text, &authority) {
+        return Ok(());
+    }
+    std::fs::remove_file(path).with_context(|| format!("remove {}", path.display()))
 }
 
 fn reset_network(data_dir: &Path) -> anyhow::Result<()> {

@@ -1,22 +1,24 @@
 //! `keelson server`: the control plane and this machine's node, in one process.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use apiserver::{Config, Server, User};
 use clock::Clock;
-use rustls::server::WebPkiClientVerifier;
 use serde_json::json;
-use store::embedded::{EmbeddedOptions, EmbeddedStore};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::backend::{self, AnyStore};
 use crate::config::ServerConfig;
-use crate::node::{self, LocalDialer, NodeClients, NodeConfig};
-use crate::pki::{Leaf, Pki, write_private};
-use crate::{housekeeping, kubeconfig, logging};
+use crate::dialer::Dialer;
+use crate::join::{self, ClusterFacts};
+use crate::node::{self, NodeClients, NodeConfig};
+use crate::pki::Pki;
+use crate::serving::{KUBELET_CLIENT, Serving};
+use crate::{housekeeping, lead, logging, manifests, snapshot};
 
 /// How long the end may take before what still runs is cut off.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
@@ -32,54 +34,57 @@ pub async fn run(config: ServerConfig) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("wait for signals")?;
     std::fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("make {}", config.data_dir.display()))?;
-    let dialer = LocalDialer::default();
-    let pki = Pki::open(&config.data_dir)?;
-    let server = start_control_plane(&config, &pki, dialer.clone(), &scope).await?;
+    let dialer = Dialer::default();
+    let clock = Clock::system();
+    let pki = Arc::new(Pki::open(&config.data_dir, clock.now())?);
+    let serving = Serving { pki: Arc::clone(&pki), clock, scope: scope.child() };
+    let server = start_control_plane(&config, &serving, dialer.clone(), &scope).await?;
     publish_dns(&config, &server).await?;
-    start_controllers(&config, &pki, &server, &scope);
+    join::publish(&server, &ClusterFacts::of_server(&config, &pki)).await?;
+    let mut leading = lead::start(&config, &pki, &server, &scope)?;
+    let calling = component(&server, KUBELET_CLIENT, &[], &scope);
+    dialer.set_others(calling.informer(), serving.kubelet_client()?);
+    start_manifests(&config, &server, &scope)?;
     if config.agent {
         let node = NodeConfig::of_server(&config);
         let clients = node_clients(&server, &node.node_name, &scope);
         say(&format!("node {} starts", node.node_name));
         let marking = component(&server, "system:apiserver", &["system:masters"], &scope);
         node::mark_control_plane(&marking, &node.node_name, &scope);
-        let tls = kubelet_tls(&config, &pki)?;
-        node::start(node, clients, tls, &dialer, &scope).await?.ready().await?;
+        let tls = serving.kubelet(&config)?;
+        let name = node.node_name.clone();
+        let running = node::start(node, clients, tls, &scope).await?;
+        dialer.set_local(name, running.kubelet.clone());
+        running.ready().await?;
     }
     housekeeping::start(Clock::system(), &scope);
     say(&format!("ready: export KUBECONFIG={}", config.write_kubeconfig.display()));
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    let ended = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        Some(error) = leading.recv() => Err(error),
+    };
     drop(server);
     if !scope.finish(SHUTDOWN_MAX).await {
         tracing::warn!("some tasks did not end in time");
     }
-    Ok(())
+    ended
 }
 
 #[expect(clippy::print_stderr, reason = "progress is for the person at the terminal")]
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     eprintln!("{line}");
 }
 
 async fn start_control_plane(
     config: &ServerConfig,
-    pki: &Pki,
-    dialer: LocalDialer,
+    serving: &Serving,
+    dialer: Dialer,
     scope: &task::Scope,
 ) -> anyhow::Result<Arc<Server>> {
-    let clock = Clock::system();
-    let options = EmbeddedOptions {
-        fsync: config.fsync,
-        clock: clock.clone(),
-        ..EmbeddedOptions::new(config.data_dir.join("store"))
-    };
-    if !config.fsync {
-        say("warning: --fsync=false: a power cut loses the last seconds of writes");
-    }
-    let store = EmbeddedStore::open(options).await.context("open the store")?;
+    let (pki, clock) = (&serving.pki, serving.clock.clone());
+    let store = open_store(config, pki, &clock).await?;
+    snapshot::socket::serve(&config.data_dir, Arc::clone(&store), clock.clone(), scope)?;
     let advertise = SocketAddr::new(config.advertise_address, config.https_listen_port);
     let api_config = Config {
         advertise,
@@ -87,26 +92,34 @@ async fn start_control_plane(
         node_ports: config.node_ports,
         client_ca_pem: pki.client.certificate_pem.clone(),
         token_issuer: Arc::clone(&pki.tokens),
-        static_tokens: join_token(config),
+        static_tokens: vec![(join::secret(config, pki)?, join::bootstrap_user())],
         dialer: Arc::new(dialer),
-        front_proxy: Some(crate::front_proxy::open(&config.data_dir)?),
+        front_proxy: Some(crate::front_proxy::open(&config.data_dir, serving)?),
     };
     let listen = SocketAddr::new(config.bind_address, config.https_listen_port);
     let listener =
         TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
-    let server = Server::start(api_config, Arc::new(store), clock, scope.clone())
+    let server = Server::start(api_config, store, clock, scope.clone())
         .await
         .context("start the API server")?;
-    let tls = server_tls(config, pki)?;
+    let tls = serving.api_server(config)?;
     scope.spawn("api server", apiserver::serve::serve(Arc::clone(&server), listener, tls));
-    let admin = pki.client.client("system:admin", &["system:masters"])?;
-    let text =
-        kubeconfig::render(&format!("https://{advertise}"), &pki.server.certificate_pem, &admin);
-    if let Some(folder) = config.write_kubeconfig.parent() {
-        std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-    }
-    write_private(&config.write_kubeconfig, &text)?;
+    serving.kubeconfig(config)?;
     Ok(server)
+}
+
+/// The server's own store, or the one in etcd that it shares.
+async fn open_store(config: &ServerConfig, pki: &Pki, clock: &Clock) -> anyhow::Result<AnyStore> {
+    if let Some(etcd) = &config.etcd {
+        let store: AnyStore = Arc::new(backend::open_etcd(etcd).await?);
+        backend::agree_on_authorities(&*store, pki, &config.data_dir).await?;
+        return Ok(store);
+    }
+    if !config.fsync {
+        say("warning: --fsync=false: a power cut loses the last seconds of writes");
+    }
+    let store = backend::open_embedded(&config.data_dir, config.fsync, clock.clone()).await?;
+    Ok(Arc::new(store))
 }
 
 /// The Service under whose address every node answers DNS itself.
@@ -124,7 +137,7 @@ async fn publish_dns(config: &ServerConfig, server: &Arc<Server>) -> anyhow::Res
 }
 
 /// A component's own way into the API, under its own name.
-fn component(
+pub(crate) fn component(
     server: &Arc<Server>,
     user: &str,
     groups: &[&str],
@@ -139,95 +152,33 @@ fn component(
 fn node_clients(server: &Arc<Server>, node: &str, scope: &task::Scope) -> NodeClients {
     let user = format!("system:node:{node}");
     NodeClients {
-        kubelet: component(server, &user, &["system:nodes", "system:masters"], scope),
-        proxy: component(server, "system:kube-proxy", &["system:masters"], scope),
-        dns: component(server, "system:kube-dns", &["system:masters"], scope),
+        kubelet: component(server, &user, &["system:nodes"], scope),
+        proxy: component(server, "system:kube-proxy", &[], scope),
+        dns: component(server, "system:coredns", &[], scope),
     }
 }
 
-fn start_controllers(config: &ServerConfig, pki: &Pki, server: &Arc<Server>, scope: &task::Scope) {
-    let context = controllers::Context {
-        client: component(server, "system:kube-controller-manager", &["system:masters"], scope),
-        clock: Clock::system(),
-        scope: scope.child(),
-        config: controllers::Config {
-            cluster_cidr: config.cluster_cidr,
-            node_mask: if config.cluster_cidr.addr().is_ipv4() { 24 } else { 64 },
-            root_ca_pem: pki.server.certificate_pem.clone(),
-        },
+/// The folder of manifests is the administrator's, so it has the administrator's rights.
+fn start_manifests(
+    config: &ServerConfig,
+    server: &Arc<Server>,
+    scope: &task::Scope,
+) -> anyhow::Result<()> {
+    let client = component(server, "system:keelson-manifests", &["system:masters"], scope);
+    let (kind, name) = match config.agent {
+        true => ("Node", config.node_name.clone()),
+        false => ("Namespace", "kube-system".to_owned()),
     };
-    controllers::start(&context);
-    let client = component(server, "system:kube-scheduler", &["system:masters"], scope);
-    let scheduling = scope.child();
-    scope.spawn("scheduler", async move {
-        let (clock, random) = (Clock::system(), clock::Random::system());
-        scheduler::run(client, clock, random, scheduler::Config::default(), scheduling).await;
-    });
-}
-
-fn join_token(config: &ServerConfig) -> Vec<(String, User)> {
-    let user = User {
-        name: "system:bootstrap:agent".to_owned(),
-        groups: vec!["system:bootstrappers".to_owned(), "system:authenticated".to_owned()],
-        ..User::default()
+    let subject = client::Subject {
+        api_version: "v1".to_owned(),
+        kind: kind.to_owned(),
+        name,
+        ..client::Subject::default()
     };
-    config.token.iter().map(|token| (token.clone(), user.clone())).collect()
-}
-
-fn server_tls(config: &ServerConfig, pki: &Pki) -> anyhow::Result<Arc<rustls::ServerConfig>> {
-    let domain = &config.cluster_domain;
-    let mut names: Vec<String> = [
-        "kubernetes",
-        "kubernetes.default",
-        "kubernetes.default.svc",
-        &format!("kubernetes.default.svc.{domain}"),
-        "localhost",
-        &config.node_name,
-    ]
-    .map(str::to_owned)
-    .to_vec();
-    let mut addresses = vec![
-        IpAddr::V4(Ipv4Addr::LOCALHOST),
-        config.advertise_address,
-        config.node_ip,
-        apiserver::first_address(&config.service_cidr),
-    ];
-    for san in &config.tls_san {
-        match san.parse() {
-            Ok(address) => addresses.push(address),
-            Err(_) => names.push(san.clone()),
-        }
-    }
-    addresses.sort_unstable();
-    addresses.dedup();
-    let leaf = pki.server.server("kube-apiserver", &names, &addresses)?;
-    let mut tls = mutual_tls(pki, &leaf)?;
-    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(tls))
-}
-
-fn kubelet_tls(config: &ServerConfig, pki: &Pki) -> anyhow::Result<Arc<rustls::ServerConfig>> {
-    let name = format!("system:node:{}", config.node_name);
-    let names = std::slice::from_ref(&config.node_name);
-    let leaf = pki.server.server(&name, names, &[config.node_ip])?;
-    Ok(Arc::new(mutual_tls(pki, &leaf)?))
-}
-
-/// Shows `leaf`, and checks client certificates where clients have one.
-fn mutual_tls(pki: &Pki, leaf: &Leaf) -> anyhow::Result<rustls::ServerConfig> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let clients = WebPkiClientVerifier::builder_with_provider(
-        Arc::new(pki.client.roots()?),
-        Arc::clone(&provider),
-    )
-    .allow_unauthenticated()
-    .build()
-    .context("check client certificates")?;
-    let (chain, key) = leaf.chain();
-    rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .context("set up TLS")?
-        .with_client_cert_verifier(clients)
-        .with_single_cert(chain, key)
-        .context("set up TLS")
+    let folder = manifests::Config {
+        folder: config.manifests_dir.clone(),
+        memory: config.data_dir.join("manifests.applied.json"),
+        subject,
+    };
+    manifests::start(folder, &client, Clock::system(), scope)
 }

@@ -6,4 +6,5 @@
 pub mod dns;
 pub mod ipam;
 pub mod limits;
+pub mod node_routes;
 pub mod service;

@@ -9,3 +9,6 @@ pub const AFFINITY_SECONDS_DEFAULT: u32 = 10_800;
 pub const RECORDS_PER_ANSWER_MAX: usize = 1000;
 /// Addresses of one pod network that are handed out before it counts as full.
 pub const POD_ADDRESSES_MAX: usize = 65_536;
+
+/// Nodes that one node has routes to.
+pub const NODES_MAX: usize = 5000;

@@ -9,6 +9,7 @@ mod bridge;
 mod config;
 mod error;
 mod network;
+mod node_routes;
 mod pod_link;
 mod rules;
 mod state;

@@ -11,11 +11,13 @@ use ipnet::IpNet;
 use linux::conntrack::Conntrack;
 use linux::netlink::{NetworkNamespace, RouteSocket};
 use linux::nft::{Batch, Nftables};
+use netplan::node_routes::{NodeRoute, Segment};
 use parking_lot::Mutex;
 
 use crate::bridge::{self, Bridge};
 use crate::config::Config;
 use crate::error::PodNetworkError;
+use crate::node_routes;
 use crate::pod_link::{self, PodLink};
 use crate::rules::PodRules;
 use crate::state::{Attachment, HostPort, State};
@@ -69,6 +71,16 @@ impl BridgeNetwork {
     /// first, and makes the bridge. Must run in the namespace in which the network was opened; blocks.
     pub fn set_pod_cidrs(&self, networks: &[IpNet]) -> Result<(), PodNetworkError> {
         self.inner.lock().set_pod_cidrs(networks)
+    }
+
+    /// The networks that this node has addresses in, its own bridge left out. Blocks.
+    pub fn segments(&self) -> Result<Vec<Segment>, PodNetworkError> {
+        self.inner.lock().segments()
+    }
+
+    /// Makes the routes to other nodes' pods be exactly these. Blocks.
+    pub fn set_node_routes(&self, wanted: &[NodeRoute]) -> Result<(), PodNetworkError> {
+        node_routes::set(&mut self.inner.lock().routes, wanted)
     }
 
     /// Disconnects every sandbox that is not in `live`, and removes links that nobody remembers. Blocks.
@@ -303,6 +315,11 @@ impl Inner {
         link.is_whole()
     }
 
+    fn segments(&mut self) -> Result<Vec<Segment>, PodNetworkError> {
+        let bridge = self.bridge.map(|bridge| bridge.index);
+        node_routes::segments(&mut self.routes, bridge)
+    }
+
     fn collect_garbage(&mut self, live: &[&str]) -> Result<usize, PodNetworkError> {
         let gone: Vec<String> = self
             .state
@@ -338,6 +355,7 @@ impl Inner {
 
     fn reset(&mut self) -> Result<(), PodNetworkError> {
         self.state.attachments.clear();
+        node_routes::set(&mut self.routes, &[])?;
         self.delete_forgotten_links()?;
         let bridge = self.config.bridge.clone();
         self.delete_link(&bridge)?;

@@ -3,6 +3,7 @@
 //! One file per controller, tested by tables. No clock, no randomness, no I/O: time comes in as an
 //! argument. The loops that act are in the crate `controllers`.
 
+pub mod certificates;
 pub mod claim;
 pub mod cluster_role_aggregation;
 pub mod cron_job;

@@ -16,5 +16,5 @@ pub mod shim;
 mod spec;
 mod zygote;
 
-pub use reset::{ResetError, reset};
+pub use reset::{ResetError, reset, reset_group};
 pub use service::{Options, Runtime};

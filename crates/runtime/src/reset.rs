@@ -83,6 +83,15 @@ pub(crate) fn erase(path: &Path) -> Result<(), ResetError> {
     }
 }
 
+/// Ends every process of a control group and of all below it, and removes them. One that is not there is no
+/// error.
+///
+/// # Errors
+/// A process does not end, or the kernel does not let go of a group.
+pub fn reset_group(path: &str) -> Result<(), ResetError> {
+    end_cgroup(&Cgroups::detect()?, path)
+}
+
 /// Kills what is in a cgroup, waits until the kernel has done so, and removes it.
 pub(crate) fn end_cgroup(cgroups: &Cgroups, path: &str) -> Result<(), ResetError> {
     const SIGKILL: i32 = 9;

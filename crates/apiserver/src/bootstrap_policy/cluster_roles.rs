@@ -43,6 +43,14 @@ pub(super) const ROLES: super::Rules = &[
         &["approve certificates.k8s.io signers kubernetes.io/legacy-unknown"],
     ),
     ("system:cluster-trust-bundle-discovery", &["read certificates.k8s.io clustertrustbundles"]),
+    // The cluster's DNS under the name that installers give its role upstream.
+    (
+        "system:coredns",
+        &[
+            "list,watch core endpoints,namespaces,pods,services",
+            "list,watch discovery.k8s.io endpointslices",
+        ],
+    ),
     (
         "system:discovery",
         &[

@@ -80,6 +80,7 @@ impl Cluster {
                 cluster_cidr: "10.42.0.0/16".parse().unwrap(),
                 node_mask: 24,
                 root_ca_pem: String::new(),
+                signing: None,
             },
         });
         let cluster = Self { client, scope };

@@ -19,7 +19,8 @@ const RTA_GATEWAY: u16 = 5;
 const RTA_PREFSRC: u16 = 7;
 const RTA_TABLE: u16 = 15;
 const RT_TABLE_MAIN: u8 = 254;
-const RTPROT_STATIC: u8 = 4;
+/// Who made a route: a number of our own, so that ours can be told from those of others.
+const RTPROT_KEELSON: u8 = 75;
 const RT_SCOPE_UNIVERSE: u8 = 0;
 const RT_SCOPE_LINK: u8 = 253;
 const RTN_UNICAST: u8 = 1;
@@ -59,11 +60,24 @@ impl RouteSocket {
 
     /// Every unicast route of the main table.
     pub fn routes(&mut self) -> Result<Vec<Route>, NetlinkError> {
+        self.dump_routes(|_| true)
+    }
+
+    /// The routes of the main table that [`Self::put_route`] made, in this run or an earlier one.
+    pub fn own_routes(&mut self) -> Result<Vec<Route>, NetlinkError> {
+        self.dump_routes(|protocol| protocol == RTPROT_KEELSON)
+    }
+
+    fn dump_routes(&mut self, wanted: impl Fn(u8) -> bool) -> Result<Vec<Route>, NetlinkError> {
         let mut found = Vec::new();
         self.socket.dump(
             RTM_GETROUTE,
             |writer| writer.raw(&[0; ROUTE_HEADER_BYTES]),
-            |message| found.extend(read_route(message.payload)),
+            |message| {
+                if message.payload.get(5).copied().is_some_and(&wanted) {
+                    found.extend(read_route(message.payload));
+                }
+            },
         )?;
         Ok(found)
     }
@@ -78,7 +92,7 @@ fn write_route(writer: &mut MessageWriter, route: Route) {
     };
     let family = family_of(network.addr());
     writer.raw(&[family, network.prefix_len(), 0, 0]);
-    writer.raw(&[RT_TABLE_MAIN, RTPROT_STATIC, scope, RTN_UNICAST]);
+    writer.raw(&[RT_TABLE_MAIN, RTPROT_KEELSON, scope, RTN_UNICAST]);
     let flags = if route.gateway.is_some() { RTNH_F_ONLINK } else { 0 };
     writer.raw(&flags.to_ne_bytes());
     if network.prefix_len() > 0 {
