@@ -65,7 +65,7 @@ impl CustomStrategy {
         } else if self.rules.exist() {
             let detail = "some validation rules were not checked because the object was invalid; \
                 correct the existing errors to complete validation";
-            errors.push(Error::invalid(&Path::root(), Value::Null, detail));
+            errors.push(Error::invalid(&Path::root(), "null", detail));
         }
         errors
     }
