@@ -83,6 +83,12 @@ pub struct ServerArguments {
     /// Run the control plane only: no kubelet, runtime, proxy or DNS
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     pub disable_agent: Option<bool>,
+    /// Run no controllers, because another controller manager does
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    pub disable_controller_manager: Option<bool>,
+    /// Run no scheduler, because another one does
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    pub disable_scheduler: Option<bool>,
     /// Keep the state in this etcd cluster, as https://HOST:2379 of each member; several servers may
     #[arg(long, value_delimiter = ',')]
     pub etcd_servers: Vec<String>,
@@ -122,6 +128,8 @@ pub struct ServerConfig {
     pub node_labels: Vec<(String, String)>,
     pub fsync: bool,
     pub agent: bool,
+    pub controller_manager: bool,
+    pub scheduler: bool,
     /// The etcd cluster that the state is in; `None` for a store of the server's own.
     pub(crate) etcd: Option<EtcdConfig>,
 }
@@ -160,6 +168,8 @@ impl ServerConfig {
             service_node_port_range,
             fsync,
             disable_agent,
+            disable_controller_manager,
+            disable_scheduler,
             etcd_cafile,
             etcd_certfile,
             etcd_keyfile,
@@ -221,6 +231,8 @@ impl ServerConfig {
             node_labels: labels(&flags.node_label)?,
             fsync: flags.fsync.unwrap_or(true),
             agent: !flags.disable_agent.unwrap_or(false),
+            controller_manager: !flags.disable_controller_manager.unwrap_or(false),
+            scheduler: !flags.disable_scheduler.unwrap_or(false),
         })
     }
 }

@@ -33,15 +33,22 @@ pub(crate) fn start(
     server: &Arc<Server>,
     scope: &task::Scope,
 ) -> anyhow::Result<mpsc::Receiver<anyhow::Error>> {
-    let (controllers, scheduler) = (controllers(config, pki, server), scheduler(server));
+    let mut components = Vec::with_capacity(2);
+    if config.controller_manager {
+        components.push(("kube-controller-manager", controllers(config, pki, server)));
+    }
+    if config.scheduler {
+        components.push(("kube-scheduler", scheduler(server)));
+    }
     let (failed, failures) = mpsc::channel(1);
     if config.etcd.is_none() {
-        controllers(scope)?;
-        scheduler(scope)?;
+        for (_, start) in components {
+            start(scope)?;
+        }
         return Ok(failures);
     }
     let suffix = Random::system().name_suffix(10);
-    for (name, start) in [("kube-controller-manager", controllers), ("kube-scheduler", scheduler)] {
+    for (name, start) in components {
         let identity = format!("{}_{suffix}", config.node_name);
         let leading = whenever_leading(Arc::clone(server), name, identity, scope.clone(), start);
         let failed = failed.clone();
