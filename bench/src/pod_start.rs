@@ -36,6 +36,7 @@ pub(crate) fn has_condition(pod: Option<&Pod>, kind: &str) -> bool {
 }
 
 /// Starts and deletes the pods.
+#[expect(clippy::disallowed_methods, reason = "real time is what is measured")]
 pub(crate) async fn run(context: &Context, step: &PodStart) -> Result<Vec<Measurement>> {
     let api: Api<Pod> = Api::namespaced(context.client.clone(), &context.namespace);
     let mut random = fastrand::Rng::with_seed(step.seed);

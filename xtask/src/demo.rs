@@ -157,6 +157,7 @@ impl Demo {
     }
 
     /// Shows what the server says until it is ready.
+    #[expect(clippy::disallowed_methods, reason = "a pause between two looks, in a tool")]
     async fn follow_log(&self, server: &mut Child) -> Result<()> {
         let mut shown = 0;
         let following = async {
@@ -209,6 +210,7 @@ impl Demo {
         Ok(())
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a pause between two looks, in a tool")]
     async fn stop(&self) -> Result<()> {
         if let Some(pid) = self.running() {
             kill(Pid::from_raw(pid), Signal::SIGTERM).context("signal the server")?;
@@ -272,6 +274,7 @@ fn api_of(
 }
 
 /// Waits until all replicas are available, and says how many are whenever that changes.
+#[expect(clippy::disallowed_methods, reason = "a pause between two looks, in a tool")]
 async fn wait_ready(client: &Client) -> Result<()> {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAME);
     let mut said = String::new();

@@ -15,7 +15,7 @@ use crate::respond::Body as HttpBody;
 ///
 /// # Errors
 /// 413, or the client broke off.
-pub async fn read(body: HttpBody) -> Result<Bytes, Status> {
+pub(crate) async fn read(body: HttpBody) -> Result<Bytes, Status> {
     match Limited::new(body, BODY_BYTES_MAX).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) => Err(read_failure(&*error)),
@@ -30,7 +30,7 @@ fn read_failure(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Stat
 }
 
 /// The schema of a kind.
-pub fn schema_for(group: &str, version: &str, kind: &str) -> Schema {
+pub(crate) fn schema_for(group: &str, version: &str, kind: &str) -> Schema {
     schema::for_kind(group, version, kind).unwrap_or_else(Schema::any)
 }
 
@@ -38,7 +38,7 @@ pub fn schema_for(group: &str, version: &str, kind: &str) -> Schema {
 ///
 /// # Errors
 /// 400 or 415 with what is wrong.
-pub fn decode(
+pub(crate) fn decode(
     call: &Call,
     body: &Body,
     schema: &Schema,
@@ -81,7 +81,7 @@ fn refuse_object(call: &Call, error: &DecodeError) -> Status {
 ///
 /// # Errors
 /// 400 or 415 with what is wrong.
-pub fn decode_options(body: &Body, api_version: &str, kind: &str) -> Result<Value, Status> {
+pub(crate) fn decode_options(body: &Body, api_version: &str, kind: &str) -> Result<Value, Status> {
     if body.bytes.is_empty() {
         return Ok(Value::Null);
     }

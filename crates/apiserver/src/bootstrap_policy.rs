@@ -207,10 +207,10 @@ fn complete(present: &Value, wanted: &Value) -> Value {
             "rules",
             missing.iter().filter_map(|rule| serde_json::to_value(rule).ok()),
         );
-        if new.get("aggregationRule").is_none_or(Value::is_null) {
-            if let Some(rule) = wanted.get("aggregationRule") {
-                new["aggregationRule"] = rule.clone();
-            }
+        if new.get("aggregationRule").is_none_or(Value::is_null)
+            && let Some(rule) = wanted.get("aggregationRule")
+        {
+            new["aggregationRule"] = rule.clone();
         }
     }
     if let Some(subjects) = wanted.get("subjects").and_then(Value::as_array) {

@@ -59,7 +59,8 @@ impl DeleteOptions {
         let orphan = body.get("orphanDependents").and_then(Value::as_bool).or_else(|| {
             call.query.get("orphanDependents").map(|_| call.query.flag("orphanDependents"))
         });
-        let mut propagation = text(body.get("propagationPolicy")).or(query("propagationPolicy"));
+        let mut propagation =
+            text(body.get("propagationPolicy")).or_else(|| query("propagationPolicy"));
         if let Some(policy) = &propagation
             && !matches!(policy.as_str(), "Orphan" | "Background" | "Foreground")
         {

@@ -18,7 +18,7 @@ enum Step {
 }
 
 /// All values at a path, in order; a path that cannot be read finds nothing.
-pub fn find<'a>(root: &'a Value, path: &str) -> Vec<&'a Value> {
+pub(crate) fn find<'a>(root: &'a Value, path: &str) -> Vec<&'a Value> {
     let Some(steps) = parse(path) else { return Vec::new() };
     let mut found = vec![root];
     for step in &steps {
@@ -40,7 +40,10 @@ fn apply<'a>(value: &'a Value, step: &Step) -> Vec<&'a Value> {
             let items = value.as_array().into_iter().flatten();
             let fits = |item: &&Value| {
                 let at = field.iter().try_fold(*item, |value, name| value.get(name));
-                at.is_some_and(|have| have.as_str() == Some(wanted) || have.to_string() == *wanted)
+                at.is_some_and(|have| match have {
+                    Value::String(text) => text == wanted,
+                    other => format!("{other}") == *wanted,
+                })
             };
             items.filter(fits).collect()
         }

@@ -15,12 +15,12 @@ use crate::limits::{ANNOTATIONS_BYTES_MAX, GENERATE_NAME_BASE_MAX};
 const SUFFIX_LENGTH: usize = 5;
 
 /// A timestamp as Kubernetes writes it: whole seconds.
-pub fn seconds(time: Timestamp) -> String {
+pub(crate) fn seconds(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// Checks kind and version of a body against the row, and fills them in when missing.
-pub fn check_type(resource: &Resource, object: &mut Value) -> Result<(), Status> {
+pub(crate) fn check_type(resource: &Resource, object: &mut Value) -> Result<(), Status> {
     let expected = resource.api_version();
     for (key, want) in [("kind", &*resource.kind), ("apiVersion", expected.as_str())] {
         match object.get(key).and_then(Value::as_str) {
@@ -41,7 +41,7 @@ pub fn check_type(resource: &Resource, object: &mut Value) -> Result<(), Status>
 }
 
 /// Puts the namespace of the path into the object, or refuses another one.
-pub fn check_namespace(
+pub(crate) fn check_namespace(
     resource: &Resource,
     object: &mut Value,
     namespace: &str,
@@ -62,7 +62,7 @@ pub fn check_namespace(
 }
 
 /// Gives a new object its name, identity and birth date, and drops what only the server may set.
-pub fn prepare_for_create(
+pub(crate) fn prepare_for_create(
     resource: &Resource,
     object: &mut Value,
     now: Timestamp,
@@ -86,7 +86,7 @@ pub fn prepare_for_create(
 }
 
 /// Replaces an empty name by `generateName` with a random suffix.
-pub fn generate_name(object: &mut Value, random: &mut Random) {
+pub(crate) fn generate_name(object: &mut Value, random: &mut Random) {
     let base = meta::text(object, "generateName");
     if base.is_empty() || !meta::name(object).is_empty() {
         return;
@@ -100,7 +100,7 @@ pub fn generate_name(object: &mut Value, random: &mut Random) {
 }
 
 /// Restores what an updater may not touch.
-pub fn prepare_for_update(object: &mut Value, old: &Value) {
+pub(crate) fn prepare_for_update(object: &mut Value, old: &Value) {
     let preserved = [
         "uid",
         "creationTimestamp",
@@ -119,7 +119,7 @@ pub fn prepare_for_update(object: &mut Value, old: &Value) {
 }
 
 /// Whether anything but metadata and status differs: what bumps the generation.
-pub fn spec_differs(new: &Value, old: &Value) -> bool {
+pub(crate) fn spec_differs(new: &Value, old: &Value) -> bool {
     let part = |value: &Value| -> Vec<(String, Value)> {
         let map = value.as_object().into_iter().flatten();
         map.filter(|(key, _)| {
@@ -132,7 +132,7 @@ pub fn spec_differs(new: &Value, old: &Value) -> bool {
 }
 
 /// Faults of the metadata of a new object.
-pub fn validate(resource: &Resource, object: &Value) -> Vec<Error> {
+pub(crate) fn validate(resource: &Resource, object: &Value) -> Vec<Error> {
     let path = Path::new("metadata");
     let mut errors = Vec::new();
     let generate = meta::text(object, "generateName");
@@ -151,7 +151,7 @@ pub fn validate(resource: &Resource, object: &Value) -> Vec<Error> {
 }
 
 /// Whether a name fits the rule.
-pub fn check_name(rule: NameRule, text: &str) -> Result<(), String> {
+pub(crate) fn check_name(rule: NameRule, text: &str) -> Result<(), String> {
     match rule {
         NameRule::Subdomain => name::subdomain(text),
         NameRule::Label => name::label(text),
@@ -226,7 +226,7 @@ fn validate_owners(object: &Value, path: &Path, errors: &mut Vec<Error>) {
 }
 
 /// Faults of changed metadata.
-pub fn validate_update(new: &Value, old: &Value) -> Vec<Error> {
+pub(crate) fn validate_update(new: &Value, old: &Value) -> Vec<Error> {
     let path = Path::new("metadata");
     let mut errors = Vec::new();
     let immutable = "field is immutable";

@@ -284,7 +284,7 @@ impl Server {
     }
 
     /// An object as the store's history has it.
-    fn from_history(
+    fn historical(
         &self,
         resource: &Resource,
         item: store::KeyValue,
@@ -324,11 +324,8 @@ impl Server {
                 at = answer.revision;
             }
             let Some(last) = answer.items.last().map(|item| item.key.clone()) else { break };
-            let found: Result<Vec<_>, Status> = answer
-                .items
-                .into_iter()
-                .map(|item| self.from_history(page.resource, item))
-                .collect();
+            let found: Result<Vec<_>, Status> =
+                answer.items.into_iter().map(|item| self.historical(page.resource, item)).collect();
             let found = self.converted(page.resource, found?).await?;
             objects.extend(found.into_iter().filter(|object| page.admits(object)));
             let enough = page.limit > 0 && objects.len() >= page.limit;

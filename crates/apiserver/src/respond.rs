@@ -90,7 +90,7 @@ pub fn store_failure(error: &StoreError) -> Status {
 }
 
 /// The form in which a client wants objects.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Form {
     /// The row in whose version objects are shown.
     pub resource: Arc<Resource>,

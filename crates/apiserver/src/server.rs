@@ -73,6 +73,19 @@ pub struct Server {
     pub(crate) aggregation: Aggregation,
 }
 
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The rest are keys, tokens and ways to reach others.
+        f.debug_struct("Config").field("advertise", &self.advertise).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for FrontProxy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FrontProxy").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Server")

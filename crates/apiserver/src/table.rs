@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 /// Renders objects (in the row's version) as one table.
-pub fn render(
+pub(crate) fn render(
     resource: &Resource,
     objects: &[Value],
     revision: &str,

@@ -25,7 +25,7 @@ const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
 /// Which objects and namespaces a watcher sees.
 #[derive(Clone, Debug, Default)]
-pub struct Filter {
+pub(crate) struct Filter {
     /// Empty for all.
     pub namespace: String,
     /// Labels.
@@ -36,13 +36,13 @@ pub struct Filter {
 
 impl Filter {
     /// Whether the object is shown.
-    pub fn admits(&self, object: &Object) -> bool {
+    pub(crate) fn admits(&self, object: &Object) -> bool {
         admits(&self.namespace, &self.labels, &self.fields, object)
     }
 
     /// How this watcher sees an event: an object that starts to fit is added, one that ceases to fit is
     /// deleted (and shown as it was when it still fitted).
-    pub fn see(&self, event: &CacheEvent) -> Option<(EventKind, Arc<Object>)> {
+    pub(crate) fn see(&self, event: &CacheEvent) -> Option<(EventKind, Arc<Object>)> {
         self.see_change(event.kind, &event.object, event.previous.as_ref())
     }
 
@@ -99,7 +99,11 @@ impl Server {
     ///
     /// # Errors
     /// The parameters are wrong, or the encoding cannot be streamed.
-    pub async fn watch(self: &Arc<Self>, call: &Call, form: &Form) -> Result<Answer, Status> {
+    pub(crate) async fn watch(
+        self: &Arc<Self>,
+        call: &Call,
+        form: &Form,
+    ) -> Result<Answer, Status> {
         let (watcher, media_type) = self.watcher(call, form).await?;
         Ok(answer(200, media_type, watcher.into_body()))
     }
@@ -108,7 +112,11 @@ impl Server {
     ///
     /// # Errors
     /// As [`Server::watch`].
-    pub async fn watch_body(self: &Arc<Self>, call: &Call, form: &Form) -> Result<Body, Status> {
+    pub(crate) async fn watch_body(
+        self: &Arc<Self>,
+        call: &Call,
+        form: &Form,
+    ) -> Result<Body, Status> {
         Ok(self.watcher(call, form).await?.0.into_body())
     }
 

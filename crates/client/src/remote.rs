@@ -64,6 +64,8 @@ impl Source for RemoteSource {
 }
 
 async fn follow(kube: kube::Client, watched: WatchScope, updates: mpsc::Sender<Update>) {
+    // A server that is reached over the network keeps the machine's time.
+    let clock = clock::Clock::system();
     let mut pause = WATCH_PAUSE_MIN;
     let mut from: Option<String> = None;
     loop {
@@ -81,7 +83,7 @@ async fn follow(kube: kube::Client, watched: WatchScope, updates: mpsc::Sender<U
         }
         pause = if began.elapsed() > WATCH_PAUSE_MAX { WATCH_PAUSE_MIN } else { pause };
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            () = clock.sleep(pause) => {}
             () = updates.closed() => return,
         }
         pause = (pause * 2).min(WATCH_PAUSE_MAX);

@@ -36,6 +36,7 @@ impl Clock {
     }
 
     /// Waits for `duration`.
+    #[expect(clippy::disallowed_methods, reason = "this is what all others are to call")]
     pub async fn sleep(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
     }

@@ -35,9 +35,9 @@ pub struct Shape {
     /// The smallest JSON form in bytes.
     pub(crate) bytes_min: u64,
     /// Fields by the names that expressions use.
-    pub(crate) fields: BTreeMap<Arc<str>, Shape>,
+    pub(crate) fields: BTreeMap<Arc<str>, Self>,
     /// Items of a list, or values of a map.
-    pub(crate) element: Option<Arc<Shape>>,
+    pub(crate) element: Option<Arc<Self>>,
 }
 
 impl From<Type> for Shape {

@@ -53,7 +53,7 @@ pub enum Value {
     /// A map, or an object.
     Map(Arc<Map>),
     /// A value that may be absent.
-    Optional(Option<Arc<Value>>),
+    Optional(Option<Arc<Self>>),
     /// A type.
     Type(Type),
     /// What `url()` makes.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use clock::Clock;
 use cri::{ExecSyncRequest, RuntimeService};
 use k8s_openapi::api::core::v1::{Container, LifecycleHandler};
 use tokio::sync::oneshot;
@@ -28,6 +29,7 @@ pub(crate) enum HookError {
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) runtime: Arc<dyn RuntimeService>,
+    pub(crate) clock: Clock,
     pub(crate) container_id: String,
     pub(crate) container: Container,
     pub(crate) pod_ip: String,
@@ -93,7 +95,7 @@ pub(crate) async fn run(call: &Call, hook: &LifecycleHandler) -> Result<(), Hook
     }
     if let Some(sleep) = &hook.sleep {
         let seconds = u64::try_from(sleep.seconds).unwrap_or(0);
-        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        call.clock.sleep(Duration::from_secs(seconds)).await;
     }
     Ok(())
 }

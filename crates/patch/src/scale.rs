@@ -55,7 +55,7 @@ pub fn to_object(
                 None => manager.fields = manager.fields.difference(&only(&path)),
             }
         }
-        if manager.fields.len() > 0 {
+        if !manager.fields.is_empty() {
             kept.push(manager);
         }
     }

@@ -182,7 +182,7 @@ async fn ports_of_a_pod_can_be_reached() {
             Err(error) if waited == 200 => panic!("{error}"),
             Err(_) => waited += 1,
         }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        clock::Clock::system().sleep(std::time::Duration::from_millis(10)).await;
     };
     stream.write_all(b"ping").await.unwrap();
     let mut answer = [0; 4];

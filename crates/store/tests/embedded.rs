@@ -213,7 +213,8 @@ async fn a_slow_watcher_is_cut_off_and_others_are_not() {
 #[tokio::test(start_paused = true)]
 async fn a_lease_takes_its_keys_with_it() {
     let mut options = EmbeddedOptions::new("");
-    options.clock = Clock::simulated("2026-01-01T00:00:00Z".parse().unwrap());
+    let clock = Clock::simulated("2026-01-01T00:00:00Z".parse().unwrap());
+    options.clock = clock.clone();
     let store = EmbeddedStore::volatile(options);
     let lease = store.grant_lease(10).await.unwrap();
     let other = store.grant_lease(3600).await.unwrap();
@@ -222,7 +223,7 @@ async fn a_lease_takes_its_keys_with_it() {
     }
     commit(&store, put_leased("c", other)).await;
     commit(&store, put("d", "")).await;
-    tokio::time::sleep(Duration::from_secs(9)).await;
+    clock.sleep(Duration::from_secs(9)).await;
     assert_eq!(store.keep_alive(lease).await.unwrap(), 10);
     let mut watch = store.watch(KeyRange::all(), Revision(5)).await.unwrap();
     assert_eq!(next_patiently(&mut watch).await, "6: -a -b");

@@ -121,7 +121,7 @@ async fn disturb(
         }
         Fault::Cut => {
             proxies[victim].silence(true);
-            tokio::time::sleep(lasts).await;
+            clock::Clock::system().sleep(lasts).await;
             proxies[victim].silence(false);
         }
         Fault::Break => proxies[victim].break_all(),

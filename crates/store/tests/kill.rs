@@ -3,6 +3,7 @@
 //!
 //! `STORE_KILL_ROUNDS` sets how often.
 #![allow(
+    clippy::cast_possible_truncation,
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::print_stderr,

@@ -1,5 +1,6 @@
 //! The embedded store against a model that is too simple to be wrong: a list of all states.
 #![allow(
+    clippy::cast_possible_truncation,
     clippy::unwrap_used,
     clippy::print_stdout,
     clippy::print_stderr,

@@ -1,4 +1,5 @@
 //! The disk follows the live data: what was deleted gives its space back.
+#![expect(clippy::cast_possible_truncation, reason = "small numbers of a test")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::path::Path;

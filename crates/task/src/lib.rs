@@ -59,6 +59,7 @@ impl Scope {
 
     /// Runs `start()` until the scope is cancelled, again after a growing pause whenever it returns or
     /// panics.
+    #[expect(clippy::disallowed_methods, reason = "the clock crate is of the same layer")]
     pub fn supervise<S, F>(&self, name: &'static str, mut start: S) -> JoinHandle<()>
     where
         S: FnMut() -> F + Send + 'static,

@@ -165,9 +165,10 @@ fn spend(old: &Value, pod: &str, now: &str) -> Result<Value, Status> {
     }
     let disrupted = old.pointer("/status/disruptedPods").and_then(Value::as_object);
     if disrupted.is_some_and(|pods| pods.len() > DISRUPTED_PODS_MAX) {
-        return Err(refused(format!(
+        return Err(refused(
             "DisruptedPods map too big - too many evictions not confirmed by PDB controller"
-        )));
+                .to_owned(),
+        ));
     }
     let allowed = number("/status/disruptionsAllowed");
     if allowed <= 0 {

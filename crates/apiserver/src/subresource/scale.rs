@@ -180,7 +180,7 @@ impl Place {
             "status": {"replicas": number(object, &self.status_replicas).unwrap_or(0)},
         });
         let size = number(object, &self.replicas);
-        if let Some(size) = size.or((!self.is_custom).then_some(0)) {
+        if let Some(size) = size.or_else(|| (!self.is_custom).then_some(0)) {
             scale["spec"]["replicas"] = size.into();
         }
         let selector = match &self.selector {

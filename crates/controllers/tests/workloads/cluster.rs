@@ -43,8 +43,6 @@ pub(crate) enum Fate {
     Succeeds,
     /// It ends badly at once.
     Fails,
-    /// Nothing.
-    Waits,
 }
 
 impl Cluster {
@@ -186,7 +184,6 @@ async fn run(client: &Client, pod: &Pod, fate: Fate) {
         Fate::Ready => ("Running", "True", None),
         Fate::Succeeds => ("Succeeded", "False", Some(0)),
         Fate::Fails => ("Failed", "False", Some(3)),
-        Fate::Waits => return,
     };
     let now = Clock::system().now();
     let state = match code {

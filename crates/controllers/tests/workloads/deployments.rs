@@ -46,7 +46,6 @@ async fn fifty_replicas_are_ready_at_once() {
     complete(&cluster, 50, "a").await;
     let took = began.elapsed();
     assert!(took.as_secs() < 10, "{took:?}");
-    println!("50 replicas in {took:?}");
     let deployment: Deployment = cluster.get("web").await.unwrap();
     let conditions = deployment.status.unwrap().conditions.unwrap();
     let reasons: Vec<_> = conditions.iter().map(|c| c.reason.clone().unwrap()).collect();

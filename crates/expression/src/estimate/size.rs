@@ -69,7 +69,12 @@ impl Range {
     }
 }
 
-/// A number times a factor, rounded up. The cast stops at the largest number.
+/// A number times a factor, rounded up.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the cast stops at the largest number, which is what is wanted"
+)]
 pub(crate) fn scale(number: u64, factor: f64) -> u64 {
     if number == u64::MAX {
         return u64::MAX;

@@ -28,6 +28,7 @@ fn size(arguments: &[Value]) -> Outcome {
 }
 
 /// A whole number that may be an index.
+#[expect(clippy::cast_possible_truncation, reason = "only whole numbers in range are cast")]
 fn whole(value: &Value) -> Option<i64> {
     match value {
         Value::Int(number) => Some(*number),

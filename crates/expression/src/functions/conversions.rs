@@ -49,6 +49,10 @@ fn to_bool(arguments: &[Value]) -> Outcome {
     }
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the bound is checked, and the fraction is to go"
+)]
 fn to_int(arguments: &[Value]) -> Outcome {
     let overflow = || Err("integer overflow".to_owned());
     match one(arguments)? {
@@ -63,6 +67,11 @@ fn to_int(arguments: &[Value]) -> Outcome {
     }
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the bounds are checked, and the fraction is to go"
+)]
 fn to_uint(arguments: &[Value]) -> Outcome {
     let overflow = || Err("unsigned integer overflow".to_owned());
     match one(arguments)? {

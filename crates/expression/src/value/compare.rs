@@ -115,6 +115,10 @@ fn whole(value: &Value) -> Option<i128> {
     }
 }
 
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "in range, the cast keeps the whole part exactly"
+)]
 fn double_and_whole(double: f64, whole: i128) -> Option<Ordering> {
     /// Beyond every 64-bit number.
     const HUGE: f64 = 1e20;
@@ -124,7 +128,6 @@ fn double_and_whole(double: f64, whole: i128) -> Option<Ordering> {
     if double.abs() > HUGE {
         return Some(if double > 0.0 { Ordering::Greater } else { Ordering::Less });
     }
-    // In range: the cast keeps the whole part exactly.
     let floor = double.floor();
     let order = (floor as i128).cmp(&whole);
     Some(if order == Ordering::Equal && double > floor { Ordering::Greater } else { order })

@@ -102,7 +102,7 @@ fn typed(json: &Json, schema: &Schema, resource: bool, depth: usize) -> Value {
         (Json::Number(number), Kind::Integer) => match (number.as_i64(), number.as_f64()) {
             (Some(whole), _) => Value::Int(whole),
             // A whole number that was written with a point.
-            (None, Some(double)) if double.fract() == 0.0 => Value::Int(double as i64),
+            (None, Some(double)) if double.fract() == 0.0 => Value::Int(whole(double)),
             _ => plain(json, depth),
         },
         _ => plain(json, depth),
@@ -228,4 +228,8 @@ fn write_map(map: &Map, depth: usize) -> Result<Json, ToJsonError> {
         out.insert(key, write(value, depth + 1)?);
     }
     Ok(Json::Object(out))
+}
+#[expect(clippy::cast_possible_truncation, reason = "the cast stops at the last number there is")]
+fn whole(double: f64) -> i64 {
+    double as i64
 }

@@ -259,7 +259,7 @@ async fn a_restarted_kubelet_keeps_what_is_ready_ready() {
     bench.until("ready", is_ready).await;
     let bench = bench.restart().await;
     let before = bench.api.get("pods", "ns", "p").unwrap();
-    tokio::time::sleep(Duration::from_secs(30)).await;
+    bench.clock.sleep(Duration::from_secs(30)).await;
     let after = bench.api.get("pods", "ns", "p").unwrap();
     assert_eq!(before["metadata"]["resourceVersion"], after["metadata"]["resourceVersion"]);
     assert!(bench.runtime.log().iter().filter(|it| *it == "exec ready").count() >= 3);

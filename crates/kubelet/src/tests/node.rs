@@ -42,7 +42,7 @@ async fn the_node_registers_and_holds_its_lease() {
         {"type": "Hostname", "address": "node"}]);
     assert_eq!(node["status"]["addresses"], expected);
     assert_eq!(condition(&node, "MemoryPressure"), "False KubeletHasSufficientMemory");
-    tokio::time::sleep(Duration::from_secs(25)).await;
+    bench.clock.sleep(Duration::from_secs(25)).await;
     let lease = bench.api.get("leases", "kube-node-lease", "node").unwrap();
     assert_eq!(lease["spec"]["leaseDurationSeconds"], 40);
     let renewed: jiff::Timestamp = lease["spec"]["renewTime"].as_str().unwrap().parse().unwrap();

@@ -1,5 +1,7 @@
 //! Volumes, as containers see them.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::testing::{Bench, is_ready};
@@ -65,11 +67,11 @@ async fn volumes_hold_what_they_should_and_follow_changes() {
         if changed() {
             break;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        bench.clock.sleep(Duration::from_millis(10)).await;
     }
     assert!(changed());
     // Four fifths of an hour later there is another token.
-    tokio::time::sleep(std::time::Duration::from_secs(2885)).await;
+    bench.clock.sleep(Duration::from_secs(2885)).await;
     assert_ne!(read(&bench, "/t", "token"), first);
 }
 

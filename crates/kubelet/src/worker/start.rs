@@ -350,6 +350,7 @@ impl Worker {
         let Some(hook) = hook else { return };
         let call = hooks::Call {
             runtime: std::sync::Arc::clone(&self.shared.runtime),
+            clock: self.shared.clock.clone(),
             container_id: id.to_owned(),
             container: container.clone(),
             pod_ip: self.pod_ips().into_iter().next().unwrap_or_default(),

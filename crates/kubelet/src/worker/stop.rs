@@ -206,6 +206,7 @@ impl Worker {
                 let name = container.name.clone();
                 let call = hooks::Call {
                     runtime: Arc::clone(&shared.runtime),
+                    clock: shared.clock.clone(),
                     container_id: id.clone(),
                     container,
                     pod_ip,

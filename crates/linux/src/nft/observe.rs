@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use rustix::io::Errno;
 
-use crate::netlink::{MessageWriter, NetlinkError, attributes};
+use crate::netlink::{Attribute, MessageWriter, NetlinkError, attributes};
 
 use super::batch::Nftables;
 use super::constants::*;
@@ -88,7 +88,8 @@ impl Nftables {
     /// The elements of a set or map, those that rules wrote included.
     ///
     /// The kernel tells them in parts and finds its place again by counting, so a list that is read while the kernel
-    /// grows its hash table may miss some. Two lists in a row that agree are taken as true.
+    /// moves its hash table names some twice and others not at all. Two lists in a row that agree and name nothing
+    /// twice are taken as true.
     ///
     /// # Errors
     /// The kernel refused, or the set did not hold still for [`MAX_ELEMENT_READS`] lists.
@@ -97,22 +98,24 @@ impl Nftables {
         table: &TableId,
         set: &str,
     ) -> Result<Vec<ObservedElement>, NetlinkError> {
-        let mut last = self.elements_once(table, set)?;
-        for _ in 1..MAX_ELEMENT_READS {
+        let mut last = None;
+        for _ in 0..MAX_ELEMENT_READS {
             let next = self.elements_once(table, set)?;
-            if next == last {
-                return Ok(next);
+            let repeats = next.windows(2).any(|pair| pair[0] == pair[1]);
+            if !repeats && last.as_ref() == Some(&next) {
+                return Ok(next.into_iter().map(|(element, _)| element).collect());
             }
-            last = next;
+            last = Some(next);
         }
         Err(NetlinkError::Unsteady)
     }
 
+    /// One list, sorted, each element with its flags: the end of a range may have the key of another's begin.
     fn elements_once(
         &mut self,
         table: &TableId,
         set: &str,
-    ) -> Result<Vec<ObservedElement>, NetlinkError> {
+    ) -> Result<Vec<(ObservedElement, u32)>, NetlinkError> {
         let mut found = Vec::new();
         self.socket.dump(
             kind(NFT_MSG_GETSETELEM),
@@ -125,25 +128,10 @@ impl Nftables {
                 let payload = message.payload.get(GENERIC_HEADER_BYTES..).unwrap_or_default();
                 let list = attributes(payload)
                     .find(|attribute| attribute.kind == NFTA_SET_ELEM_LIST_ELEMENTS);
-                for element in list.into_iter().flat_map(|list| list.nested()) {
-                    let value = |kind| {
-                        element
-                            .nested()
-                            .find(|part| part.kind == kind)
-                            .and_then(|part| {
-                                part.nested().find(|data| data.kind == NFTA_DATA_VALUE)
-                            })
-                            .map(|data| data.value.to_vec())
-                    };
-                    if let Some(key) = value(NFTA_SET_ELEM_KEY) {
-                        found.push(ObservedElement { key, data: value(NFTA_SET_ELEM_DATA) });
-                    }
-                }
+                found.extend(list.into_iter().flat_map(|list| list.nested()).filter_map(element));
             },
         )?;
-        // The kernel may list an element twice while it moves its hash table.
         found.sort();
-        found.dedup();
         Ok(found)
     }
 
@@ -221,6 +209,20 @@ impl Nftables {
         )?;
         Ok(found)
     }
+}
+
+/// An element and its flags.
+fn element(attribute: Attribute<'_>) -> Option<(ObservedElement, u32)> {
+    let part = |kind| attribute.nested().find(|part| part.kind == kind);
+    let value = |kind| {
+        let data = part(kind)?.nested().find(|data| data.kind == NFTA_DATA_VALUE)?;
+        Some(data.value.to_vec())
+    };
+    let flags = part(NFTA_SET_ELEM_FLAGS).and_then(|flags| flags.be32()).unwrap_or(0);
+    Some((
+        ObservedElement { key: value(NFTA_SET_ELEM_KEY)?, data: value(NFTA_SET_ELEM_DATA) },
+        flags,
+    ))
 }
 
 fn kind(message: u16) -> u16 {

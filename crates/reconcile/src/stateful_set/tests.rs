@@ -114,7 +114,11 @@ fn ordinals_may_start_elsewhere() {
 #[test]
 fn a_rollout_goes_from_the_top_down_to_the_partition() {
     let pods = |versions: [&str; 3], states: [&str; 3]| -> Vec<Arc<Pod>> {
-        (0..3).map(|i| pod(i as i32, versions[i], states[i])).collect()
+        (0..)
+            .zip(versions)
+            .zip(states)
+            .map(|((i, version), state)| pod(i, version, state))
+            .collect()
     };
     let ready = ["ready"; 3];
     let rolling = |partition: i32| {

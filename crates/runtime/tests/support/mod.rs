@@ -228,7 +228,7 @@ pub async fn open(directory: &Path, scope: &task::Scope) -> Runtime {
 pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let waited = tokio::time::timeout(Duration::from_secs(20), async {
         while !condition() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            clock::Clock::system().sleep(Duration::from_millis(5)).await;
         }
     });
     waited.await.unwrap_or_else(|_| panic!("waited in vain until {what}"));

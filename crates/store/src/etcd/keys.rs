@@ -72,10 +72,13 @@ mod tests {
     use super::*;
 
     fn show(range: Option<KeyRange>) -> String {
-        range.map_or("none".to_owned(), |range| {
-            let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
-            format!("{}..{}", text(&range.start), text(&range.end))
-        })
+        range.map_or_else(
+            || "none".to_owned(),
+            |range| {
+                let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
+                format!("{}..{}", text(&range.start), text(&range.end))
+            },
+        )
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl Workload {
         let goal = self.acknowledged() + more;
         let done = async {
             while self.acknowledged() < goal {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                clock::Clock::system().sleep(Duration::from_millis(5)).await;
             }
         };
         tokio::time::timeout(SETTLE_MAX, done).await.expect("writes go on");
@@ -118,7 +118,7 @@ impl Workload {
                 match server.transact(last).await {
                     Ok(TransactionResult::Committed { revision }) => break revision.0,
                     Ok(TransactionResult::Conflict { .. }) => unreachable!("nothing is compared"),
-                    Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                    Err(_) => clock::Clock::system().sleep(Duration::from_millis(50)).await,
                 }
             }
         };
@@ -156,7 +156,7 @@ async fn follow(mut watch: store::Watch, mut end: watch::Receiver<u64>) -> Vec<E
                 continue;
             }
         };
-        if seen.len() % 50 == 0 {
+        if seen.len().is_multiple_of(50) {
             progress.request();
         }
         let through = batch.revision.0;
