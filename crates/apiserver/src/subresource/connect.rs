@@ -137,12 +137,34 @@ async fn kubelet(
             _ => Err(Status::bad_request(format!("pod {name} does not have a host assigned"))),
         };
     }
-    let target = target_uri(&path, request.uri().query())?;
-    let stream = dial_node(server, &node).await?;
+    let query = request.uri().query().unwrap_or_default();
     if call.subresource() == "log" {
+        let target = target_uri(&path, Some(query))?;
+        let stream = dial_node(server, &node).await?;
         return log(server, call, request, target, stream).await;
     }
+    let target = target_uri(&path, Some(&stream_query(query)))?;
+    let stream = dial_node(server, &node).await?;
     forward(server, call, request, target, stream).await
+}
+
+/// The query of a stream under the kubelet's names: it calls the options otherwise than the API does, wants flags as
+/// `1`, and has the container in its path.
+fn stream_query(query: &str) -> String {
+    let rename = |pair: &str| -> Option<String> {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let flag = |name: &str| matches!(value, "1" | "true" | "").then(|| format!("{name}=1"));
+        match key {
+            "stdin" => flag("input"),
+            "stdout" => flag("output"),
+            "stderr" => flag("error"),
+            "tty" => flag("tty"),
+            "ports" => Some(format!("port={value}")),
+            "container" => None,
+            _ => Some(pair.to_owned()),
+        }
+    };
+    query.split('&').filter_map(rename).collect::<Vec<_>>().join("&")
 }
 
 /// A container's log, as a stream or in messages; what the kubelet refuses becomes a status.
@@ -477,6 +499,22 @@ async fn join(client_side: hyper::upgrade::OnUpgrade, target_side: hyper::upgrad
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_kubelet_gets_its_own_names() {
+        let cases = [
+            (
+                "command=sh&command=-c&stdin=true&stdout=1&tty=false",
+                "command=sh&command=-c&input=1&output=1",
+            ),
+            ("container=c&stderr=true", "error=1"),
+            ("ports=80&ports=81", "port=80&port=81"),
+            ("", ""),
+        ];
+        for (query, expected) in cases {
+            assert_eq!(stream_query(query), expected, "{query}");
+        }
+    }
 
     #[test]
     fn targets_are_split() {

@@ -187,16 +187,13 @@ fn upgraded(response: Response<()>) -> Result<Response<Body>, RequestError> {
 }
 
 fn stream_options(query: &Query) -> Result<StreamOptions, RequestError> {
-    // The kubelet's own names, and those of the API server's paths.
-    let on = |names: [&str; 2]| {
-        names.iter().any(|name| matches!(first(query, name), Some("1" | "true")))
-    };
+    let on = |name: &str| matches!(first(query, name), Some("1" | "true"));
     let options = StreamOptions {
         command: all(query, "command"),
-        tty: on(["tty", "tty"]),
-        stdin: on(["input", "stdin"]),
-        stdout: on(["output", "stdout"]),
-        stderr: on(["error", "stderr"]),
+        tty: on("tty"),
+        stdin: on("input"),
+        stdout: on("output"),
+        stderr: on("error"),
     };
     if !options.stdin && !options.stdout && !options.stderr {
         return Err(RequestError::bad("you must specify at least 1 of stdin, stdout, stderr"));

@@ -189,7 +189,7 @@ async fn a_command_runs_over_spdy() {
     let bench = Bench::start().await;
     bench.pod(pod());
     bench.until("ready", is_ready).await;
-    let path = "/exec/ns/p/a?command=cat&stdin=true&stdout=true";
+    let path = "/exec/ns/p/a?command=cat&input=1&output=1";
     let mut client = spdy(&bench, path, "v4.channel.k8s.io").await;
     let error = client.open(&[("streamtype", "error")]).await;
     let stdin = client.open(&[("streamtype", "stdin")]).await;
