@@ -12,6 +12,7 @@ mod status;
 mod strategy;
 mod validation;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use api::meta;
@@ -37,13 +38,17 @@ const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 /// How long the loop rests after a failure before it looks at everything again.
 const RETRY_PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
 
+/// The revisions at which definitions were found to be as they should be, by name.
+type Settled = HashMap<Box<str>, u64>;
+
 impl Server {
     /// Serves the definitions that are stored already, and follows all later changes.
     pub(crate) async fn start_custom_resources(self: &Arc<Self>) {
         let cache = self.caches.place(GROUP, PLURAL);
         let mut changes = cache.subscribe();
         changes.borrow_and_update();
-        let healthy = self.reconcile_definitions().await;
+        let mut settled = Settled::new();
+        let healthy = self.reconcile_definitions(&mut settled).await;
         let server = Arc::clone(self);
         self.scope.spawn_until_cancelled("custom resource definitions", async move {
             let mut healthy = healthy;
@@ -56,13 +61,13 @@ impl Server {
                     server.clock.sleep(RETRY_PAUSE).await;
                 }
                 changes.borrow_and_update();
-                healthy = server.reconcile_definitions().await;
+                healthy = server.reconcile_definitions(&mut settled).await;
             }
         });
     }
 
     /// One look at all definitions; whether everything succeeded.
-    async fn reconcile_definitions(self: &Arc<Self>) -> bool {
+    async fn reconcile_definitions(self: &Arc<Self>, settled: &mut Settled) -> bool {
         let definitions = self.caches.place(GROUP, PLURAL).list("", |_| true);
         let mut healthy = true;
         let names: Vec<&str> = definitions.iter().map(|definition| &*definition.name).collect();
@@ -71,19 +76,29 @@ impl Server {
                 self.registry.set_custom(&gone, "", Vec::new());
             }
         }
+        settled.retain(|name, _| names.contains(&&**name));
         for definition in &definitions {
-            if let Err(status) = self.reconcile_definition(definition).await {
-                tracing::debug!(name = &*definition.name, %status, "a definition is not settled");
-                healthy = false;
+            if settled.get(&definition.name) == Some(&definition.revision) {
+                continue;
+            }
+            match self.reconcile_definition(definition).await {
+                // One that waits for names is looked at again with every change of the others.
+                Ok(true) => drop(settled.insert(definition.name.clone(), definition.revision)),
+                Ok(false) => {}
+                Err(status) => {
+                    tracing::debug!(name = &*definition.name, %status, "a definition is not settled");
+                    healthy = false;
+                }
             }
         }
         healthy
     }
 
-    async fn reconcile_definition(self: &Arc<Self>, object: &Arc<Object>) -> Result<(), Status> {
+    /// Whether the definition needs no further look before it changes.
+    async fn reconcile_definition(self: &Arc<Self>, object: &Arc<Object>) -> Result<bool, Status> {
         let definition = object.to_value();
         if meta::is_deleting(&definition) {
-            return self.clean_up(object, &definition).await;
+            return self.clean_up(object, &definition).await.map(|()| false);
         }
         let used = self.used_names(&definition);
         let mut settled = definition.clone();
@@ -91,7 +106,8 @@ impl Server {
         if status::is_true(&settled, "Established") {
             self.serve_definition(object, &settled)?;
         }
-        self.report(&definition, &used).await
+        self.report(&definition, &used).await?;
+        Ok(status::has_its_names(&settled))
     }
 
     /// The names that the other definitions of a group have; none where they do not matter.

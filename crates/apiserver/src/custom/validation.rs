@@ -1,10 +1,17 @@
 //! Checking values against the OpenAPI schema of a definition, with upstream's texts.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use api::field::{Error, ErrorType, Path};
+use parking_lot::Mutex;
+use regex::Regex;
 use serde_json::Value;
 
 /// Deeper than any structural schema may be.
 const DEPTH_MAX: usize = 64;
+/// Compiled patterns of all definitions together.
+const PATTERNS_KEPT_MAX: usize = 512;
 /// Faults reported of one object.
 const ERRORS_MAX: usize = 100;
 
@@ -157,7 +164,7 @@ impl Checker {
             self.say(path, &value, &format!("should be at least {min} chars long"));
         }
         if let Some(pattern) = schema.get("pattern").and_then(Value::as_str)
-            && !regex::Regex::new(pattern).is_ok_and(|regex| regex.is_match(text))
+            && !matches_pattern(pattern, text)
         {
             self.say(path, &value, &format!("should match '{pattern}'"));
         }
@@ -295,7 +302,7 @@ impl Checker {
                     self.value(schema, inner, old, &path.child(name), depth + 1);
                 }
                 (None, Some(schema)) => {
-                    self.value(schema, inner, old, &path.key(name), depth + 1);
+                    self.value(schema, inner, old, &path.child(name), depth + 1);
                 }
                 (None, None) => {}
             }
@@ -350,6 +357,23 @@ fn same_item<'a>(list: &Value, item: &Value, old: &'a Value) -> Option<&'a Value
     old.as_array()?.iter().find(|old| old.is_object() && keys(old) == wanted)
 }
 
+/// Whether a text has a match of the pattern. Patterns are compiled once while there are not too many.
+fn matches_pattern(pattern: &str, text: &str) -> bool {
+    static COMPILED: LazyLock<Mutex<HashMap<Box<str>, Option<Regex>>>> =
+        LazyLock::new(Mutex::default);
+    let known = COMPILED.lock().get(pattern).cloned();
+    let regex = known.unwrap_or_else(|| {
+        let regex = Regex::new(pattern).ok();
+        let mut compiled = COMPILED.lock();
+        if compiled.len() >= PATTERNS_KEPT_MAX {
+            compiled.clear();
+        }
+        compiled.insert(pattern.into(), regex.clone());
+        regex
+    });
+    regex.is_some_and(|regex| regex.is_match(text))
+}
+
 fn fits_format(format: &str, text: &str) -> bool {
     match format {
         "date-time" => text.parse::<jiff::Timestamp>().is_ok(),
@@ -380,6 +404,8 @@ mod tests {
             "s": {"type": "string", "pattern": "^a+$", "maxLength": 3},
             "e": {"type": "string", "enum": ["a", "b"]},
             "l": {"type": "array", "maxItems": 1, "items": {"type": "string"}},
+            "m": {"type": "object", "additionalProperties": {"type": "object", "properties": {
+                "f": {"type": "string", "enum": ["y"]}}}},
         }}}});
         let cases = [
             (json!({}), "spec: Required value"),
@@ -408,6 +434,10 @@ mod tests {
                 "spec.l: Too many: 2: must have at most 1 item",
             ),
             (json!({"spec": {}}), "spec.name: Required value"),
+            (
+                json!({"spec": {"name": 1, "m": {"k": {"f": "x"}}}}),
+                r#"spec.m.k.f: Unsupported value: "x": supported values: "y""#,
+            ),
         ];
         for (object, expected) in cases {
             let errors: Vec<String> =
