@@ -170,6 +170,19 @@ impl Allocators {
         }
     }
 
+    /// Goes on at another place of the ranges, `share` of the way through them: two servers that choose at
+    /// the same place would get in each other's way for ever.
+    pub(crate) fn scatter(&self, share: f64) {
+        let place = |first: u128, last: u128| {
+            let span = u32::try_from(last.saturating_sub(first)).unwrap_or(u32::MAX);
+            first + (f64::from(span) * share) as u128
+        };
+        let mut used = self.used.lock();
+        used.next = place(band(&self.range), host_count(&self.range).min(1 << 20));
+        let (first, last) = self.node_ports;
+        used.next_port = u16::try_from(place(first.into(), last.into())).unwrap_or(first);
+    }
+
     /// Whether something is really taken, and not only believed to be.
     fn is_held(&self, holder: Option<&Holder>, taken: &Taken) -> bool {
         let Some(holder) = holder else { return false };

@@ -94,6 +94,7 @@ impl Server {
             if !are_refused {
                 return result;
             }
+            self.allocators.scatter(self.random.lock().unit());
         }
         Err(Status::stale(&resource.group, &resource.plural, &call.info.name))
     }
@@ -198,6 +199,9 @@ impl Server {
         } else {
             self.commit_claiming(resource, new, Some(present), options, &claims).await?
         };
+        if claims.are_refused() {
+            self.allocators.scatter(self.random.lock().unit());
+        }
         claims.settle(committed.is_some() && !options.dry_run);
         // Someone else was first: the change is made again to the newer object. One that names a
         // revision is refused then.

@@ -44,9 +44,16 @@ impl Cluster {
     /// # Errors
     /// It does not become ready; the message has the end of its log.
     pub fn start(options: Options) -> Result<Self> {
+        Self::start_in(Namespace::create()?, options)
+    }
+
+    /// The same in a network that the test has made.
+    ///
+    /// # Errors
+    /// As [`Cluster::start`].
+    pub fn start_in(network: Namespace, options: Options) -> Result<Self> {
         let binary = options.binary.map_or_else(binary, Ok)?;
         let folder = tempfile::Builder::new().prefix("keelson-test-").tempdir()?;
-        let network = Namespace::create()?;
         let arguments = options.arguments;
         let spawned = Instant::now();
         let mut cluster = Self { binary, arguments, network, folder, server: None, spawned };

@@ -4,8 +4,10 @@
 //! [`Cluster`] is one running server with its folder and namespace; dropping it stops the server, resets the node
 //! and removes the namespace. [`wait_until`] is the only way to wait: for a fact, with a bound.
 
+pub mod agent;
 pub mod busybox;
 pub mod cluster;
+pub mod control_plane;
 pub mod kubectl;
 pub mod network;
 pub mod pods;

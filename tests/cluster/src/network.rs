@@ -42,6 +42,11 @@ impl Namespace {
         ip(&["-n", name, "route", "add", "default", "via", &self.gateway()])
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     fn host_link(&self) -> String {
         format!("{}h", self.name)
     }
@@ -94,7 +99,11 @@ impl Drop for Namespace {
     }
 }
 
-fn ip(arguments: &[&str]) -> Result<()> {
+/// Runs `ip`.
+///
+/// # Errors
+/// It is missing or refuses.
+pub(crate) fn ip(arguments: &[&str]) -> Result<()> {
     output(Command::new("ip").args(arguments)).map(drop)
 }
 

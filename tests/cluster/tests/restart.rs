@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cluster_tests::pods::{living, wait_rolled_out, web};
@@ -61,6 +62,17 @@ fn a_killed_server_takes_its_pods_up_again() {
     restarted(|cluster| cluster.kill_server().unwrap());
 }
 
+/// The control groups of a name, in all hierarchies.
+fn groups_named(name: &str) -> Vec<PathBuf> {
+    let roots = std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path());
+    let all = roots.chain([PathBuf::from("/sys/fs/cgroup")]).map(|root| root.join(name));
+    all.filter(|path| path.is_dir()).collect()
+}
+
+fn said(command: &mut std::process::Command) -> String {
+    String::from_utf8_lossy(&command.output().unwrap().stdout).into_owned()
+}
+
 #[test]
 fn reset_leaves_nothing() {
     let mut cluster = Cluster::with_images();
@@ -69,12 +81,20 @@ fn reset_leaves_nothing() {
     kubectl.apply(&web("web", 2));
     wait_rolled_out(&kubectl, "web");
     cluster.kill_server().unwrap();
-    cluster.reset().unwrap();
     let data_dir = cluster.data_dir().display().to_string();
+    let group = format!("keelson-{}", data_dir.trim_matches('/').replace(['/', '.', '_'], "-"));
+    assert!(!groups_named(&group).is_empty(), "pods are in a control group of their own");
+    cluster.reset().unwrap();
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!mounts.contains(&data_dir), "mounts are left:\n{mounts}");
+    assert_eq!(groups_named(&group), Vec::<PathBuf>::new(), "control groups are left");
     assert_eq!(cluster.network().links().unwrap(), links_without_pods);
+    let routes = said(cluster.command("ip").args(["route", "show", "table", "all"]));
+    assert!(!routes.contains("10.42.") && !routes.contains("10.43."), "routes are left:\n{routes}");
     assert!(!cluster.data_dir().exists());
+    assert!(!cluster.kubeconfig().exists());
+    let run = Path::new("/run/keelson").join(group.trim_start_matches("keelson-"));
+    assert!(!run.exists(), "{} is left", run.display());
     let left = cluster_tests::cluster::processes_naming(&data_dir);
     assert!(left.is_empty(), "processes are left: {left:?}");
     cluster.start_server().unwrap();

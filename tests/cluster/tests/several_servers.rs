@@ -1,0 +1,143 @@
+//! Two servers on one etcd: nothing is given out twice, one leads, and the other takes over.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use cluster_tests::control_plane::ControlPlane;
+use cluster_tests::{Kubectl, wait_until};
+use serde_json::Value;
+
+const SERVICES: usize = 20;
+
+fn two_servers() -> ControlPlane {
+    let mut servers = ControlPlane::start(2).unwrap();
+    servers.run_server(0).unwrap();
+    let refused = servers.run_server(1).unwrap_err().to_string();
+    assert!(refused.contains("copy pki/ from the data folder of a server that runs"), "{refused}");
+    for file in std::fs::read_dir(servers.data_dir(0).join("pki")).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), servers.data_dir(1).join("pki").join(file.file_name())).unwrap();
+    }
+    servers.run_server(1).unwrap();
+    servers
+}
+
+fn services(prefix: &str) -> String {
+    (0..SERVICES).fold(String::new(), |mut text, number| {
+        writeln!(
+            text,
+            "{{apiVersion: v1, kind: Service, metadata: {{name: {prefix}{number}}}, \
+             spec: {{type: NodePort, ports: [{{port: 80}}]}}}}\n---"
+        )
+        .unwrap();
+        text
+    })
+}
+
+fn holder(kubectl: &Kubectl, lease: &str) -> Result<String, String> {
+    let found = kubectl.namespace("kube-system").object("lease", lease)?;
+    let holder = found["spec"]["holderIdentity"].as_str().unwrap_or_default();
+    if holder.is_empty() { Err("nobody leads".to_owned()) } else { Ok(holder.to_owned()) }
+}
+
+/// Waits for exactly so many pods, and that their number stays.
+fn wait_pods(kubectl: &Kubectl, count: usize) {
+    let pods = || kubectl.list("pods", "app=web").map(|pods| pods.len());
+    wait_until("there are the pods", Duration::from_secs(60), || match pods() {
+        Ok(have) if have == count => Ok(()),
+        state => Err(format!("{state:?}")),
+    });
+    let status = || kubectl.object("deployment", "web").map(|it| it["status"].clone());
+    wait_until("the deployment has seen them", Duration::from_secs(60), || match status() {
+        Ok(status) if status["replicas"] == Value::from(count) => Ok(()),
+        state => Err(format!("{state:?}")),
+    });
+    assert_eq!(pods(), Ok(count), "no pod is made twice");
+}
+
+#[test]
+fn nothing_is_given_out_twice() {
+    let servers = two_servers();
+    std::thread::scope(|scope| {
+        for at in 0..2 {
+            let kubectl = servers.kubectl(at);
+            scope.spawn(move || kubectl.apply(&services(&format!("s{at}-"))));
+        }
+    });
+    let all = servers.kubectl(0).list("services", "").unwrap();
+    assert_eq!(all.len(), 2 * SERVICES + 1, "and `kubernetes`");
+    let addresses: BTreeSet<_> = all.iter().map(|it| it["spec"]["clusterIP"].to_string()).collect();
+    assert_eq!(addresses.len(), all.len());
+    let port = |service: &Value| service["spec"]["ports"][0]["nodePort"].as_u64();
+    let ports: BTreeSet<_> = all.iter().filter_map(port).collect();
+    assert_eq!(ports.len(), 2 * SERVICES);
+    // What one server has freed, the other gives out again.
+    let first = servers.kubectl(0).object("service", "s0-0").unwrap();
+    let address = first["spec"]["clusterIP"].as_str().unwrap().to_owned();
+    let manifest = format!(
+        "{{apiVersion: v1, kind: Service, metadata: {{name: again}}, \
+         spec: {{clusterIP: {address}, ports: [{{port: 80}}]}}}}"
+    );
+    let path = servers.folder().join("again.yaml");
+    std::fs::write(&path, manifest).unwrap();
+    let create = ["create", "-f", path.to_str().unwrap()];
+    let refused = servers.kubectl(1).try_run(&create).unwrap_err();
+    assert!(refused.contains("provided IP is already allocated"), "{refused}");
+    servers.kubectl(0).run(&["delete", "service", "s0-0"]);
+    servers.kubectl(1).run(&create);
+}
+
+#[test]
+fn another_server_takes_over_when_the_leader_dies() {
+    let mut servers = two_servers();
+    let kubectl = servers.kubectl(1);
+    kubectl.run(&["create", "deployment", "web", "--image=example.invalid/web", "--replicas=3"]);
+    wait_pods(&kubectl, 3);
+    let endpoints = kubectl.object("endpoints", "kubernetes").unwrap();
+    assert_eq!(endpoints["subsets"].as_array().unwrap().len(), 2, "both servers are published");
+    let lease = "kube-controller-manager";
+    let leader = holder(&kubectl, lease).unwrap();
+    let dies = (0..2).find(|at| leader.starts_with(&ControlPlane::node_name(*at))).unwrap();
+    servers.kill_server(dies).unwrap();
+    let kubectl = servers.kubectl(1 - dies);
+    kubectl.run(&["scale", "deployment/web", "--replicas=7"]);
+    wait_until("the other leads", Duration::from_secs(40), || match holder(&kubectl, lease)? {
+        same if same == leader => Err(same),
+        _ => Ok(()),
+    });
+    wait_pods(&kubectl, 7);
+    wait_until("only one server is published", Duration::from_secs(40), || {
+        let endpoints = kubectl.object("endpoints", "kubernetes")?;
+        match endpoints["subsets"].as_array().map(Vec::len) {
+            Some(1) => Ok(()),
+            state => Err(format!("{state:?}")),
+        }
+    });
+}
+
+#[test]
+fn a_snapshot_of_a_running_server_is_checked() {
+    let servers = two_servers();
+    let kubectl = servers.kubectl(0);
+    kubectl.run(&["create", "configmap", "kept", "--from-literal=a=b"]);
+    let (data, file) = (servers.data_dir(0), servers.folder().join("snapshot"));
+    let (data, file) = (data.to_str().unwrap(), file.to_str().unwrap());
+    let saved = servers.command(&["snapshot", "save", file, "--data-dir", data]).unwrap();
+    assert!(saved.contains("sha256"), "{saved}");
+    assert_eq!(servers.command(&["snapshot", "status", file]).unwrap(), saved);
+    let etcd = ["--etcd-servers", "http://127.0.0.1:2379"];
+    let full = ["snapshot", "restore", file, etcd[0], etcd[1]];
+    let refused = format!("{:#}", servers.command(&full).unwrap_err());
+    assert!(refused.contains("is not empty"), "{refused}");
+    let there = ["snapshot", "restore", file, etcd[0], etcd[1], "--etcd-prefix", "/copy"];
+    assert_eq!(servers.command(&there).unwrap(), saved);
+    let mut bytes = std::fs::read(file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(file, bytes).unwrap();
+    let damaged = servers.command(&["snapshot", "status", file]).unwrap_err();
+    assert!(format!("{damaged:#}").contains("it is damaged"), "{damaged:#}");
+}
