@@ -52,6 +52,7 @@ pub(crate) fn decode(
     let decoded = match media_type(body)? {
         MediaType::Json => codec::json::decode(&body.bytes, schema, mode),
         MediaType::Yaml => codec::yaml::decode(&body.bytes, schema, mode),
+        MediaType::Cbor => codec::cbor::decode(&body.bytes, schema, mode),
         MediaType::Protobuf => {
             let resource = &call.resource;
             let fallback =
@@ -88,6 +89,7 @@ pub(crate) fn decode_options(body: &Body, api_version: &str, kind: &str) -> Resu
     let decoded = match media_type(body)? {
         MediaType::Json => codec::json::decode_any(&body.bytes),
         MediaType::Yaml => codec::yaml::to_value(&body.bytes),
+        MediaType::Cbor => codec::cbor::decode_any(&body.bytes),
         MediaType::Protobuf => {
             let fallback = TypeMeta { api_version: api_version.to_owned(), kind: kind.to_owned() };
             codec::protobuf::decode(&body.bytes, &fallback)

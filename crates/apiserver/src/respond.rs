@@ -145,6 +145,7 @@ impl Form {
             }
             MediaType::Json => serde_json::to_vec(value).map(Bytes::from).map_err(Status::internal),
             MediaType::Yaml => Ok(codec::yaml::encode(value).into()),
+            MediaType::Cbor => Ok(codec::cbor::encode(value).into()),
             MediaType::Protobuf => codec::protobuf::encode(value)
                 .map_err(|error| Status::not_acceptable(error.to_string())),
         }

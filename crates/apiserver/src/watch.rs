@@ -381,6 +381,10 @@ impl Watcher {
                     self.ended = true;
                 }
             },
+            MediaType::Cbor => {
+                let event = json!({"type": kind, "object": object});
+                out.extend_from_slice(&codec::cbor::encode(&event));
+            }
             MediaType::Json | MediaType::Yaml => {
                 out.extend_from_slice(
                     json!({"type": kind, "object": object}).to_string().as_bytes(),

@@ -5,6 +5,9 @@
 
 use crate::limits::{ACCEPT_BYTES_MAX, ACCEPT_CLAUSES_MAX};
 
+/// A watch in CBOR: one item for each event (RFC 8742).
+const CBOR_SEQUENCE: &str = "application/cbor-seq";
+
 /// An encoding of API objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MediaType {
@@ -14,11 +17,13 @@ pub enum MediaType {
     Yaml,
     /// `application/vnd.kubernetes.protobuf`
     Protobuf,
+    /// `application/cbor`, only for those who ask for it
+    Cbor,
 }
 
 impl MediaType {
     /// All encodings in the order of upstream's preference.
-    pub const ALL: [Self; 3] = [Self::Json, Self::Yaml, Self::Protobuf];
+    pub const ALL: [Self; 4] = [Self::Json, Self::Yaml, Self::Protobuf, Self::Cbor];
 
     /// The value of a `Content-Type` header for one object or list.
     pub fn content_type(self) -> &'static str {
@@ -26,6 +31,7 @@ impl MediaType {
             Self::Json => "application/json",
             Self::Yaml => "application/yaml",
             Self::Protobuf => "application/vnd.kubernetes.protobuf",
+            Self::Cbor => "application/cbor",
         }
     }
 
@@ -35,6 +41,7 @@ impl MediaType {
             Self::Json => Some("application/json"),
             Self::Yaml => None,
             Self::Protobuf => Some("application/vnd.kubernetes.protobuf;stream=watch"),
+            Self::Cbor => Some(CBOR_SEQUENCE),
         }
     }
 
@@ -54,6 +61,7 @@ impl MediaType {
             Self::Json => "json",
             Self::Yaml => "yaml",
             Self::Protobuf => "vnd.kubernetes.protobuf",
+            Self::Cbor => "cbor",
         }
     }
 }
@@ -160,6 +168,7 @@ impl<'a> Clause<'a> {
         MediaType::ALL.into_iter().find_map(|media| {
             let matches = match (self.main, self.sub) {
                 ("*", "*") | ("application", "*") => true,
+                ("application", "cbor-seq") => media == MediaType::Cbor,
                 ("application", sub) => sub == media.subtype(),
                 _ => false,
             };
@@ -220,6 +229,8 @@ mod tests {
             ("text/html, application/xhtml+xml, */*;q=0.8", Some(MediaType::Json)),
             ("application/vnd.kubernetes.protobuf;stream=watch", Some(MediaType::Protobuf)),
             ("application/yaml;stream=watch", None),
+            ("application/cbor, application/json;q=0.9", Some(MediaType::Cbor)),
+            ("application/cbor-seq", Some(MediaType::Cbor)),
             ("application/json;stream=other", None),
             ("text/plain", None),
             ("image/png;q=x", None),

@@ -1,13 +1,14 @@
 //! The wire formats of the Kubernetes API.
 //!
 //! JSON and YAML are decoded against a [`schema::Schema`] so that unknown and duplicate fields are
-//! dropped, warned about or refused as the client asks ([`Mode`]). Protobuf is transcoded to and from
-//! the same JSON tree by tables of field numbers. [`MediaType`] and [`Accept`] read the headers that choose
+//! dropped, warned about or refused as the client asks ([`Mode`]). CBOR goes the same way. Protobuf is
+//! transcoded to and from the same JSON tree by tables of field numbers. [`MediaType`] and [`Accept`] read the headers that choose
 //! between them.
 //!
 //! Nothing here defaults, validates or stores objects, and nothing here speaks HTTP.
 
 pub mod accept;
+pub mod cbor;
 mod go_form;
 pub mod json;
 mod limits;

@@ -16,6 +16,12 @@ pub(crate) const YAML_NODES_MAX: usize = 400_000;
 /// Most bytes of text that one YAML document may expand to through aliases.
 pub(crate) const YAML_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Deepest nesting of a CBOR body; upstream's number.
+pub(crate) const CBOR_DEPTH_MAX: usize = 64;
+
+/// Most values that one CBOR body may hold.
+pub(crate) const CBOR_NODES_MAX: usize = 400_000;
+
 /// Longest `Accept` header that is read, in bytes, and most clauses in it.
 pub(crate) const ACCEPT_BYTES_MAX: usize = 4096;
 pub(crate) const ACCEPT_CLAUSES_MAX: usize = 32;

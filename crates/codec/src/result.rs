@@ -51,6 +51,9 @@ pub enum DecodeError {
     /// The text is not well-formed YAML, or has what JSON cannot hold.
     #[error("error converting YAML to JSON: {0}")]
     Yaml(String),
+    /// The bytes are no well-formed CBOR, or hold what JSON cannot hold.
+    #[error("{0}")]
+    Cbor(String),
     /// A value does not fit the type of its field.
     #[error("{0}")]
     Type(String),
