@@ -21,6 +21,7 @@ use crate::workload::{Context, Deployment as Step};
 const MOST: Duration = Duration::from_secs(300);
 
 /// Creates a Deployment per round and scales it to nothing.
+#[expect(clippy::disallowed_methods, reason = "a pause between two looks, in a tool")]
 pub(crate) async fn run(context: &Context, step: &Step) -> Result<Vec<Measurement>> {
     let api: Api<Deployment> = Api::namespaced(context.client.clone(), &context.namespace);
     let (mut up, mut down) = (Vec::new(), Vec::new());

@@ -200,6 +200,7 @@ async fn account_is_there(client: &Client) -> Result<()> {
     wait(async || Ok(api.get_opt("default").await.context("get the account")?.is_some())).await
 }
 
+#[expect(clippy::disallowed_methods, reason = "a pause between two looks, in a tool")]
 async fn wait(mut fact: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
     let looking = async {
         while !fact().await? {

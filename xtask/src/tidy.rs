@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::process::{output, program, root};
 
+mod dependencies;
 mod layers;
 
 /// A file longer than this is split, unless it is on the list of old sins.

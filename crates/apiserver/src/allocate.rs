@@ -172,6 +172,11 @@ impl Allocators {
 
     /// Goes on at another place of the ranges, `share` of the way through them: two servers that choose at
     /// the same place would get in each other's way for ever.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share of a 32-bit number"
+    )]
     pub(crate) fn scatter(&self, share: f64) {
         let place = |first: u128, last: u128| {
             let span = u32::try_from(last.saturating_sub(first)).unwrap_or(u32::MAX);

@@ -41,7 +41,7 @@ const RETRY_PAUSE: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// Something that is needed from the start cannot be had; an absent server is waited for.
-pub async fn run(config: AgentConfig) -> anyhow::Result<()> {
+pub(crate) async fn run(config: AgentConfig) -> anyhow::Result<()> {
     logging::start();
     let scope = task::Scope::new();
     let mut terminate = signal(SignalKind::terminate()).context("wait for signals")?;

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::backend::{EtcdArguments, EtcdConfig};
 
 /// Where everything is kept unless the user says otherwise.
-pub const DATA_DIR: &str = "/var/lib/keelson";
+pub(crate) const DATA_DIR: &str = "/var/lib/keelson";
 /// The file that is read when there is one and none is named.
 const CONFIG_FILE: &str = "/etc/keelson/config.yaml";
 const KUBECONFIG: &str = "/etc/keelson/kubeconfig.yaml";
@@ -21,7 +21,7 @@ const KUBECONFIG: &str = "/etc/keelson/kubeconfig.yaml";
 /// The flags of `keelson server`; every one is also a key of the configuration file.
 #[derive(Debug, Default, Args, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct ServerArguments {
+pub(crate) struct ServerArguments {
     /// File with these settings as YAML keys [default: /etc/keelson/config.yaml]
     #[arg(long, short = 'c')]
     #[serde(skip)]
@@ -108,7 +108,7 @@ pub struct ServerArguments {
 
 /// The settings, complete and checked.
 #[derive(Clone, Debug)]
-pub struct ServerConfig {
+pub(crate) struct ServerConfig {
     pub data_dir: PathBuf,
     pub write_kubeconfig: PathBuf,
     pub manifests_dir: PathBuf,
@@ -146,7 +146,7 @@ impl ServerConfig {
     ///
     /// # Errors
     /// A setting is malformed or contradicts another; the message names it.
-    pub fn read(mut flags: ServerArguments) -> anyhow::Result<Self> {
+    pub(crate) fn read(mut flags: ServerArguments) -> anyhow::Result<Self> {
         let file: ServerArguments = read_file(flags.config.as_deref())?;
         or_file!(
             flags,
@@ -223,7 +223,7 @@ impl ServerConfig {
             service_cidr,
             cluster_dns,
             cluster_domain: flags.cluster_domain.unwrap_or_else(|| "cluster.local".to_owned()),
-            bind_address: flags.bind_address.unwrap_or(IpAddr::V4(0.into())),
+            bind_address: flags.bind_address.unwrap_or_else(|| IpAddr::V4(0.into())),
             https_listen_port: flags.https_listen_port.unwrap_or(6443),
             kubelet_port: flags.kubelet_port.unwrap_or(10250),
             node_ports: port_range(range)?,
@@ -240,7 +240,7 @@ impl ServerConfig {
 /// The flags of `keelson agent`; every one is also a key of the configuration file.
 #[derive(Debug, Default, Args, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct AgentArguments {
+pub(crate) struct AgentArguments {
     /// File with these settings as YAML keys [default: /etc/keelson/config.yaml]
     #[arg(long, short = 'c')]
     #[serde(skip)]
@@ -273,7 +273,7 @@ pub struct AgentArguments {
 
 /// The settings of an agent, complete and checked.
 #[derive(Clone, Debug)]
-pub struct AgentConfig {
+pub(crate) struct AgentConfig {
     pub data_dir: PathBuf,
     pub server: Uri,
     pub token: String,
@@ -289,7 +289,7 @@ impl AgentConfig {
     ///
     /// # Errors
     /// A setting is missing or malformed; the message names it.
-    pub fn read(mut flags: AgentArguments) -> anyhow::Result<Self> {
+    pub(crate) fn read(mut flags: AgentArguments) -> anyhow::Result<Self> {
         let file: AgentArguments = read_file(flags.config.as_deref())?;
         or_file!(flags, file, data_dir, server, token, server_ca, node_name, node_ip, kubelet_port,);
         flags.node_label.extend(file.node_label);
@@ -334,7 +334,7 @@ fn labels(texts: &[String]) -> anyhow::Result<Vec<(String, String)>> {
 }
 
 fn read_file<T: Default + DeserializeOwned>(named: Option<&Path>) -> anyhow::Result<T> {
-    let path = named.unwrap_or(Path::new(CONFIG_FILE));
+    let path = named.unwrap_or_else(|| Path::new(CONFIG_FILE));
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
@@ -346,7 +346,7 @@ fn read_file<T: Default + DeserializeOwned>(named: Option<&Path>) -> anyhow::Res
 }
 
 /// The address at an offset in a range.
-pub fn address_at(range: &IpNet, offset: u32) -> IpAddr {
+pub(crate) fn address_at(range: &IpNet, offset: u32) -> IpAddr {
     match range.network() {
         IpAddr::V4(v4) => IpAddr::V4((u32::from(v4) + offset).into()),
         IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) + u128::from(offset)).into()),

@@ -20,7 +20,7 @@ const KUBELET_PORT: u16 = 10250;
 
 /// See the module's text; cheap to clone.
 #[derive(Clone, Default)]
-pub struct Dialer {
+pub(crate) struct Dialer {
     inner: Arc<Inner>,
 }
 
@@ -38,12 +38,12 @@ struct Others {
 
 impl Dialer {
     /// Tells of the kubelet of this process.
-    pub fn set_local(&self, node: String, kubelet: Kubelet) {
+    pub(crate) fn set_local(&self, node: String, kubelet: Kubelet) {
         *self.inner.local.write() = Some((node, kubelet));
     }
 
     /// Tells where other nodes are, and what to show them.
-    pub fn set_others(&self, nodes: Informer<Node>, tls: Arc<rustls::ClientConfig>) {
+    pub(crate) fn set_others(&self, nodes: Informer<Node>, tls: Arc<rustls::ClientConfig>) {
         *self.inner.others.write() = Some(Others { nodes, tls: TlsConnector::from(tls) });
     }
 }

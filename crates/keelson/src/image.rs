@@ -11,7 +11,7 @@ use crate::config::DATA_DIR;
 
 /// `keelson image`.
 #[derive(Debug, Args)]
-pub struct ImageArguments {
+pub(crate) struct ImageArguments {
     /// Folder for all state
     #[arg(long, short = 'd', default_value = DATA_DIR, global = true)]
     data_dir: PathBuf,
@@ -63,7 +63,7 @@ enum ImageCommand {
 ///
 /// # Errors
 /// What could not be done, on which image.
-pub fn run(arguments: ImageArguments) -> anyhow::Result<()> {
+pub(crate) fn run(arguments: ImageArguments) -> anyhow::Result<()> {
     let root = arguments.data_dir.join("images");
     let store = Store::open(&root).with_context(|| format!("open {}", root.display()))?;
     match arguments.command {

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::pki::Leaf;
 
 /// A kubeconfig with one cluster, user and context, all called `default`.
-pub fn render(server: &str, authority_pem: &str, client: &Leaf) -> String {
+pub(crate) fn render(server: &str, authority_pem: &str, client: &Leaf) -> String {
     let encode = |text: &str| STANDARD.encode(text);
     format!(
         "apiVersion: v1\nkind: Config\nclusters:\n- name: default\n  cluster:\n    server: {server}\n    certificate-authority-data: {}\nusers:\n- name: default\n  user:\n    client-certificate-data: {}\n    client-key-data: {}\ncontexts:\n- name: default\n  context:\n    cluster: default\n    user: default\ncurrent-context: default\n",
@@ -17,6 +17,6 @@ pub fn render(server: &str, authority_pem: &str, client: &Leaf) -> String {
 }
 
 /// Whether a kubeconfig is for the cluster of an authority.
-pub fn is_of(kubeconfig: &str, authority_pem: &str) -> bool {
+pub(crate) fn is_of(kubeconfig: &str, authority_pem: &str) -> bool {
     kubeconfig.contains(&STANDARD.encode(authority_pem))
 }

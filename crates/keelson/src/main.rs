@@ -40,6 +40,7 @@ struct Arguments {
     command: Command,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one, for as long as it takes to start")]
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a whole cluster on this machine.

@@ -39,7 +39,7 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(60);
 const LOOK_PAUSE: Duration = Duration::from_secs(20);
 
 /// What the folder needs to know.
-pub struct Config {
+pub(crate) struct Config {
     /// The folder; made when it is missing.
     pub folder: PathBuf,
     /// Where to write down what was applied.
@@ -52,7 +52,7 @@ pub struct Config {
 ///
 /// # Errors
 /// The folder cannot be made, or what an earlier run wrote down cannot be read.
-pub fn start(
+pub(crate) fn start(
     config: Config,
     client: &Client,
     clock: Clock,

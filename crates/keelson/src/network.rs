@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 ///
 /// # Errors
 /// The kernel has none that can be read.
-pub fn host_name() -> anyhow::Result<String> {
+pub(crate) fn host_name() -> anyhow::Result<String> {
     let name =
         std::fs::read_to_string("/proc/sys/kernel/hostname").context("read the host's name")?;
     Ok(name.trim().to_ascii_lowercase())
@@ -18,7 +18,7 @@ pub fn host_name() -> anyhow::Result<String> {
 ///
 /// # Errors
 /// There is no route; the user must name an address.
-pub fn default_address() -> anyhow::Result<IpAddr> {
+pub(crate) fn default_address() -> anyhow::Result<IpAddr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).context("open a socket")?;
     // Connecting a datagram socket sends nothing; it only looks up the route.
     let anywhere = SocketAddr::from(([198, 51, 100, 1], 9));

@@ -23,7 +23,7 @@ use crate::config::ServerConfig;
 use crate::node_routes;
 
 /// What is kept only until the machine boots again.
-pub const RUN_DIR: &str = "/run/keelson";
+pub(crate) const RUN_DIR: &str = "/run/keelson";
 /// The control group of all pods.
 const CGROUP_ROOT: &str = "/keelson";
 /// How long the node may take to become ready before the start is reported as failed.
@@ -33,7 +33,7 @@ const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
 
 /// What a node needs to know of its cluster.
 #[derive(Clone, Debug)]
-pub struct NodeConfig {
+pub(crate) struct NodeConfig {
     pub data_dir: PathBuf,
     pub run_dir: PathBuf,
     pub node_name: String,
@@ -48,7 +48,7 @@ pub struct NodeConfig {
 
 impl NodeConfig {
     /// The node of a server's own machine.
-    pub fn of_server(config: &ServerConfig) -> Self {
+    pub(crate) fn of_server(config: &ServerConfig) -> Self {
         Self {
             data_dir: config.data_dir.clone(),
             run_dir: run_dir(&config.data_dir),
@@ -65,13 +65,13 @@ impl NodeConfig {
 }
 
 /// The run folder that belongs to a data folder: the usual one for the usual one.
-pub fn run_dir(data_dir: &Path) -> PathBuf {
+pub(crate) fn run_dir(data_dir: &Path) -> PathBuf {
     name_of(data_dir).map_or_else(|| RUN_DIR.into(), |name| Path::new(RUN_DIR).join(name))
 }
 
 /// The control group above all pods of a node: the usual one for the usual data folder, so that two nodes on
 /// one machine do not sweep each other's.
-pub fn cgroup_root(data_dir: &Path) -> String {
+pub(crate) fn cgroup_root(data_dir: &Path) -> String {
     name_of(data_dir).map_or_else(|| CGROUP_ROOT.to_owned(), |name| format!("{CGROUP_ROOT}-{name}"))
 }
 
@@ -87,14 +87,14 @@ fn name_of(data_dir: &Path) -> Option<String> {
 }
 
 /// The clients of a node's components, each under its own name.
-pub struct NodeClients {
+pub(crate) struct NodeClients {
     pub kubelet: Client,
     pub proxy: Client,
     pub dns: Client,
 }
 
 /// A running node.
-pub struct RunningNode {
+pub(crate) struct RunningNode {
     client: Client,
     name: String,
     /// Its kubelet.
@@ -116,7 +116,7 @@ fn require_kernel() -> anyhow::Result<()> {
 ///
 /// # Errors
 /// The machine lacks something that a node needs.
-pub async fn start(
+pub(crate) async fn start(
     config: NodeConfig,
     clients: NodeClients,
     tls: Arc<rustls::ServerConfig>,
@@ -190,7 +190,7 @@ fn open_network(config: &NodeConfig) -> anyhow::Result<BridgeNetwork> {
 }
 
 /// Marks a server's own node. A node may not give itself a role, so the control plane does it.
-pub fn mark_control_plane(client: &Client, node: &str, scope: &task::Scope) {
+pub(crate) fn mark_control_plane(client: &Client, node: &str, scope: &task::Scope) {
     let own = WatchScope::all::<Node>().fields(format!("metadata.name={node}"));
     let nodes = client.informer_of::<Node>(own);
     let (client, name) = (client.clone(), node.to_owned());
@@ -295,7 +295,7 @@ impl RunningNode {
     ///
     /// # Errors
     /// It takes too long; the message says what the node lacks.
-    pub async fn ready(&self) -> anyhow::Result<()> {
+    pub(crate) async fn ready(&self) -> anyhow::Result<()> {
         let own = WatchScope::all::<Node>().fields(format!("metadata.name={}", self.name));
         let nodes = self.client.informer_of::<Node>(own);
         let mut changed = nodes.changed();

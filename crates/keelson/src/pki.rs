@@ -22,13 +22,13 @@ use x509_parser::prelude::FromDer as _;
 use crate::renewal::Validity;
 
 /// How long leaf certificates are good for; they are renewed long before.
-pub const LEAF_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(crate) const LEAF_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
 const AUTHORITY_LIFE_YEARS: i32 = 10;
 /// Clocks of clients may be behind by this much.
 const BACKDATED: Duration = Duration::from_secs(3600);
 
 /// A certificate authority.
-pub struct Authority {
+pub(crate) struct Authority {
     /// Its certificate, PEM.
     pub certificate_pem: String,
     /// Its private key, PEM.
@@ -45,7 +45,7 @@ impl std::fmt::Debug for Authority {
 
 /// A certificate with its key.
 #[derive(Debug)]
-pub struct Leaf {
+pub(crate) struct Leaf {
     /// PEM.
     pub certificate_pem: String,
     /// PEM.
@@ -57,7 +57,7 @@ pub struct Leaf {
 
 impl Leaf {
     /// In the form that rustls takes.
-    pub fn chain(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+    pub(crate) fn chain(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
         let key = PrivatePkcs8KeyDer::from(self.key.clone());
         (self.certificates.clone(), PrivateKeyDer::Pkcs8(key))
     }
@@ -68,7 +68,7 @@ impl Leaf {
     }
 
     /// Who it is for.
-    pub fn common_name(&self) -> Option<String> {
+    pub(crate) fn common_name(&self) -> Option<String> {
         let first = self.certificates.first()?;
         let (_, parsed) = x509_parser::certificate::X509Certificate::from_der(first).ok()?;
         let name = parsed.subject().iter_common_name().next()?.as_str().ok()?;
@@ -77,7 +77,7 @@ impl Leaf {
 
     /// Shown together with its authority, so that one who knows only the authority's digest can check it.
     #[must_use]
-    pub fn with_authority(mut self, authority: &Authority) -> Self {
+    pub(crate) fn with_authority(mut self, authority: &Authority) -> Self {
         self.certificates.push(authority.certificate.clone());
         self
     }
@@ -86,7 +86,7 @@ impl Leaf {
     ///
     /// # Errors
     /// One of the two cannot be read.
-    pub fn from_pem(certificate_pem: &str, key_pem: &str) -> anyhow::Result<Self> {
+    pub(crate) fn from_pem(certificate_pem: &str, key_pem: &str) -> anyhow::Result<Self> {
         let certificates: Vec<CertificateDer<'static>> =
             rustls_pemfile::certs(&mut certificate_pem.as_bytes())
                 .collect::<Result<_, _>>()
@@ -112,7 +112,7 @@ impl Leaf {
 
 /// Everything that the control plane signs and checks with.
 #[derive(Debug)]
-pub struct Pki {
+pub(crate) struct Pki {
     /// Signs what servers show.
     pub server: Authority,
     /// Signs what clients show.
@@ -126,7 +126,7 @@ impl Pki {
     ///
     /// # Errors
     /// A file cannot be read or written, or is not what it should be.
-    pub fn open(data_dir: &Path, now: Timestamp) -> anyhow::Result<Self> {
+    pub(crate) fn open(data_dir: &Path, now: Timestamp) -> anyhow::Result<Self> {
         let folder = data_dir.join("pki");
         std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
         let key = key_at(&folder.join("service-account.key"))?;
@@ -168,7 +168,7 @@ impl Authority {
     }
 
     /// What names the authority in a token: the SHA-256 of its certificate, in hex.
-    pub fn digest(&self) -> String {
+    pub(crate) fn digest(&self) -> String {
         digest(&self.certificate)
     }
 
@@ -176,7 +176,12 @@ impl Authority {
     ///
     /// # Errors
     /// The random generator or the signing failed.
-    pub fn client(&self, user: &str, groups: &[&str], now: Timestamp) -> anyhow::Result<Leaf> {
+    pub(crate) fn client(
+        &self,
+        user: &str,
+        groups: &[&str],
+        now: Timestamp,
+    ) -> anyhow::Result<Leaf> {
         let mut params = leaf_params(user, groups, now)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.sign(&params, now)
@@ -186,7 +191,7 @@ impl Authority {
     ///
     /// # Errors
     /// A name is not one, or the signing failed.
-    pub fn server(
+    pub(crate) fn server(
         &self,
         common_name: &str,
         names: &[String],
@@ -229,7 +234,7 @@ impl Authority {
     ///
     /// # Errors
     /// The certificate cannot be read.
-    pub fn roots(&self) -> anyhow::Result<rustls::RootCertStore> {
+    pub(crate) fn roots(&self) -> anyhow::Result<rustls::RootCertStore> {
         roots(&self.certificate_pem)
     }
 }
@@ -238,7 +243,7 @@ impl Authority {
 ///
 /// # Errors
 /// The text has a certificate that cannot be read.
-pub fn roots(pem: &str) -> anyhow::Result<rustls::RootCertStore> {
+pub(crate) fn roots(pem: &str) -> anyhow::Result<rustls::RootCertStore> {
     let mut roots = rustls::RootCertStore::empty();
     for certificate in rustls_pemfile::certs(&mut pem.as_bytes()) {
         roots.add(certificate.context("read an authority")?).context("trust an authority")?;
@@ -247,7 +252,7 @@ pub fn roots(pem: &str) -> anyhow::Result<rustls::RootCertStore> {
 }
 
 /// The SHA-256 of a certificate, in hex.
-pub fn digest(certificate: &CertificateDer<'_>) -> String {
+pub(crate) fn digest(certificate: &CertificateDer<'_>) -> String {
     hex::encode(Sha256::digest(certificate))
 }
 
@@ -302,7 +307,7 @@ fn key_at(path: &Path) -> anyhow::Result<KeyPair> {
 ///
 /// # Errors
 /// It cannot be read.
-pub fn read(path: &Path) -> anyhow::Result<Option<String>> {
+pub(crate) fn read(path: &Path) -> anyhow::Result<Option<String>> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -314,7 +319,7 @@ pub fn read(path: &Path) -> anyhow::Result<Option<String>> {
 ///
 /// # Errors
 /// The file system refused.
-pub fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+pub(crate) fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut name = path.as_os_str().to_owned();

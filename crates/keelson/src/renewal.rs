@@ -56,6 +56,7 @@ impl Shown {
     ///
     /// # Errors
     /// Its key is of no use.
+    #[cfg(test)]
     pub(crate) fn of(leaf: &Leaf) -> anyhow::Result<Arc<Self>> {
         let shown = Self::nothing();
         shown.show(leaf)?;

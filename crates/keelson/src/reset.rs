@@ -13,7 +13,7 @@ use crate::{kubeconfig, pki};
 
 /// `keelson reset`.
 #[derive(Debug, Args)]
-pub struct ResetArguments {
+pub(crate) struct ResetArguments {
     /// Folder for all state
     #[arg(long, short = 'd', default_value = DATA_DIR)]
     data_dir: PathBuf,
@@ -26,7 +26,7 @@ pub struct ResetArguments {
 ///
 /// # Errors
 /// All that could not be removed; the rest is gone all the same.
-pub async fn run(arguments: ResetArguments) -> anyhow::Result<()> {
+pub(crate) async fn run(arguments: ResetArguments) -> anyhow::Result<()> {
     let data_dir = std::path::absolute(&arguments.data_dir)
         .with_context(|| format!("find {}", arguments.data_dir.display()))?;
     let mut failures: Vec<anyhow::Error> = Vec::new();

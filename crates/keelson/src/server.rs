@@ -27,7 +27,7 @@ const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// Something that is needed from the start cannot be had.
-pub async fn run(config: ServerConfig) -> anyhow::Result<()> {
+pub(crate) async fn run(config: ServerConfig) -> anyhow::Result<()> {
     logging::start();
     let scope = task::Scope::new();
     let mut terminate = signal(SignalKind::terminate()).context("wait for signals")?;

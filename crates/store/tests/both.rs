@@ -13,6 +13,7 @@ use store::embedded::{EmbeddedOptions, EmbeddedStore};
 #[path = "shared/behaviour.rs"]
 mod behaviour;
 #[path = "shared/etcd.rs"]
+#[expect(dead_code, reason = "shared with the tests of faults")]
 mod etcd_cluster;
 #[path = "shared/history.rs"]
 mod history;

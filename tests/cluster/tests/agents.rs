@@ -1,5 +1,7 @@
 //! Two machines on one network: an agent joins, and its pods are part of the cluster.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::time::Duration;
 
 use cluster_tests::agent::{Agent, Segment};

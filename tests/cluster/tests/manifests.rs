@@ -1,5 +1,7 @@
 //! The manifests folder: what its files say is applied and kept applied, and goes with them.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::time::Duration;
 
 use cluster_tests::{Cluster, Kubectl, wait_until};

@@ -52,7 +52,7 @@ fn wait_pods(kubectl: &Kubectl, count: usize) {
     });
     let status = || kubectl.object("deployment", "web").map(|it| it["status"].clone());
     wait_until("the deployment has seen them", Duration::from_secs(60), || match status() {
-        Ok(status) if status["replicas"] == Value::from(count) => Ok(()),
+        Ok(status) if status["replicas"] == count => Ok(()),
         state => Err(format!("{state:?}")),
     });
     assert_eq!(pods(), Ok(count), "no pod is made twice");

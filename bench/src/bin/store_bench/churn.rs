@@ -16,6 +16,7 @@ const WRITES_PER_ROUND: u64 = 100_000;
 /// Time for the history to age and for the engine to tidy up, and then for doing nothing.
 const SETTLE: Duration = Duration::from_secs(10);
 
+#[expect(clippy::disallowed_methods, reason = "a pause between two looks, in a tool")]
 pub(crate) async fn run(path: &Path) -> Result<()> {
     let mut options = EmbeddedOptions::new(path);
     (options.history_revisions_max, options.history_age_max) = (1000, Duration::from_secs(2));

@@ -88,6 +88,7 @@ fn key(number: u64) -> String {
     format!("/registry/pods/namespace-{}/pod-{spread:016x}", number % 100)
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "small constants")]
 async fn fill(subject: &Subject, objects: u64) -> Result<()> {
     let begin = Instant::now();
     let loaders: Vec<_> = (0..LOADERS)

@@ -32,6 +32,11 @@ pub(crate) fn milliseconds(duration: Duration) -> f64 {
 }
 
 /// The value below which `share` of all sorted values lie.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a place in a list that fits into memory"
+)]
 pub(crate) fn percentile(sorted: &[Duration], share: f64) -> f64 {
     let at = (sorted.len() as f64 * share) as usize;
     sorted.get(at.min(sorted.len().saturating_sub(1))).map_or(0.0, |value| milliseconds(*value))

@@ -1,3 +1,5 @@
+//! CBOR in the form of RFC 8949 that upstream writes, and input that is none.
+
 use proptest::prelude::*;
 use serde_json::json;
 

@@ -1,3 +1,5 @@
+//! Policies judge requests: what they refuse, audit and warn of, and with which words.
+
 use serde_json::Value;
 
 use super::*;
