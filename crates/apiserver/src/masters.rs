@@ -132,7 +132,10 @@ impl Keeper {
             };
             if let Err(status) = renewed {
                 tracing::error!(plural, error = %status.message, "cannot publish the API servers");
-                return;
+                if status.reason != "Invalid" {
+                    return;
+                }
+                // It would be refused again, until the list is another one.
             }
         }
         self.published = Some(published);

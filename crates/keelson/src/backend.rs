@@ -86,7 +86,8 @@ impl EtcdArguments {
 /// # Errors
 /// It cannot be reached, or refuses.
 pub(crate) async fn open_etcd(config: &EtcdConfig) -> anyhow::Result<EtcdStore> {
-    EtcdStore::open(config.0.clone()).await.context("open the store in etcd")
+    let store = EtcdStore::open(config.0.clone()).await;
+    store.with_context(|| format!("open the store in etcd at {}", config.0.servers.join(", ")))
 }
 
 /// Opens the server's own store.

@@ -3,6 +3,7 @@
 //! Reads may be asked again of another member at will. A write may not, once it could have reached one: it
 //! might take place twice. What etcd answers is told apart here from what it did not answer.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -90,13 +91,16 @@ impl Members {
                 Fault::Final(error) => return Err(error),
                 Fault::Unknown(status) if repeat == Repeat::OnlyUndone => {
                     self.leave(at);
-                    return Err(StoreError::Uncertain { attempted, source: source(status) });
+                    return Err(StoreError::Uncertain {
+                        attempted,
+                        source: Arc::new(words(&status)),
+                    });
                 }
                 Fault::Undone(status) | Fault::Unknown(status) => status,
             };
             self.leave(at);
             if attempt >= ETCD_ATTEMPTS_MAX {
-                return Err(StoreError::engine(attempted, status));
+                return Err(StoreError::engine(attempted, words(&status)));
             }
             // The others are tried at once; only when all have failed there is something to wait for.
             if attempt % self.channels.len() == 0 {
@@ -251,7 +255,7 @@ fn led<T>(message: T) -> Request<T> {
 fn undone(why: &str) -> Status {
     let error: Box<dyn std::error::Error + Send + Sync> = why.into();
     let mut status = Status::unavailable(why);
-    status.set_source(std::sync::Arc::new(tonic::ConnectError(error)));
+    status.set_source(Arc::new(tonic::ConnectError(error)));
     status
 }
 
@@ -259,15 +263,34 @@ fn silent() -> Status {
     Status::deadline_exceeded("the member did not answer in time")
 }
 
-fn source(status: Status) -> crate::EngineError {
-    std::sync::Arc::new(status)
+/// What etcd or the connection says, in one line.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Words(String);
+
+fn words(status: &Status) -> Words {
+    let mut deepest = None;
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        deepest = Some(error.to_string());
+        cause = error.source();
+    }
+    let message = status.message();
+    match deepest.filter(|deepest| !message.contains(deepest.as_str())) {
+        Some(deepest) if message.is_empty() => Words(deepest),
+        Some(deepest) => Words(format!("{message}: {deepest}")),
+        None if message.is_empty() => Words(status.code().to_string()),
+        None => Words(message.to_owned()),
+    }
 }
 
 /// The error of something that is tried only once.
 pub(super) fn settle(status: Status, attempted: &'static str) -> StoreError {
     match judge(status) {
         Fault::Final(error) => error,
-        Fault::Undone(status) | Fault::Unknown(status) => StoreError::engine(attempted, status),
+        Fault::Undone(status) | Fault::Unknown(status) => {
+            StoreError::engine(attempted, words(&status))
+        }
     }
 }
 
@@ -290,7 +313,7 @@ fn judge(status: Status) -> Fault {
             Some(StoreError::InvalidTransaction { reason: message.to_owned() })
         }
         Code::PermissionDenied | Code::Unauthenticated | Code::Unimplemented => {
-            Some(StoreError::engine("be let in by etcd", status.clone()))
+            Some(StoreError::engine("be let in by etcd", words(&status)))
         }
         _ => None,
     };

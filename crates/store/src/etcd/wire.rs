@@ -239,7 +239,7 @@ mod tests {
         let create = WatchCreateRequest { start_revision: 7, fragment: true, ..Default::default() };
         let request = WatchRequest { create: Some(create) };
         assert_eq!(request.encode_to_vec(), [0x0a, 4, 0x18, 7, 0x40, 1]);
-        let answer = [0x0a, 4, 0x18, 9, 0x20, 3, 0x28, 5];
+        let answer = [0x0a, 4, 0x18, 9, 0x20, 3, 0x20, 1, 0x28, 5];
         let answer = WatchResponse::decode(&answer[..]).unwrap();
         assert_eq!((answer.header.unwrap().revision, answer.compact_revision), (9, 5));
         assert!(answer.canceled);
