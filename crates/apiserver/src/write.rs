@@ -331,8 +331,15 @@ impl Server {
                 // A store that hands back other bytes than it was given leaves this behind.
                 self.caches.forget(&json);
                 let object = self.cache_of(resource).get(&namespace, &name);
-                let group = &resource.group;
-                Ok(Some(object.ok_or_else(|| Status::not_found(group, &resource.plural, &name))?))
+                if let Some(object) = object.filter(|object| object.revision == revision.0) {
+                    return Ok(Some(object));
+                }
+                // Somebody was quick to change or remove it: the answer tells what was written.
+                let fields = |tree: &Value| {
+                    row.map(|row| row.strategy.selectable_fields(tree)).unwrap_or_default()
+                };
+                let object = Object::from_stored(json, revision.0, fields);
+                Ok(Some(Arc::new(object.map_err(Status::internal)?)))
             }
             Ok(TransactionResult::Conflict { revision, present }) => {
                 self.caches.forget(&json);
