@@ -219,32 +219,4 @@ pub(crate) fn selector(value: Option<&Value>) -> LabelSelector {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn resources_and_subresources_match_as_written() {
-        let cases = [
-            ("pods", "pods", "", true),
-            ("pods", "pods", "status", false),
-            ("pods/*", "pods", "status", true),
-            ("*/status", "pods", "status", true),
-            ("*", "pods", "", true),
-            ("*/*", "pods", "exec", true),
-            ("services", "pods", "", false),
-        ];
-        for (pattern, plural, sub, expected) in cases {
-            let rule = json!({"resources": [pattern]});
-            assert_eq!(resource_matches(&rule, plural, sub), expected, "{pattern} {plural}/{sub}");
-        }
-    }
-
-    #[test]
-    fn an_empty_selector_selects_everything() {
-        assert!(selector(None).matches(|_| None));
-        let picky =
-            selector(Some(&json!({"matchExpressions": [{"key": "a", "operator": "Exists"}]})));
-        assert!(!picky.matches(|_| None));
-    }
-}
+mod tests;
