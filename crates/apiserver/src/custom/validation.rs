@@ -446,4 +446,32 @@ mod tests {
             assert_eq!(errors[0], expected);
         }
     }
+
+    #[test]
+    fn what_did_not_change_is_tolerated() {
+        let few = json!({"type": "string", "enum": ["foo"]});
+        let pair = json!({"type": "object", "required": ["k"], "properties": {"k": {"type": "string"}, "v": few}});
+        let schema = json!({"type": "object", "properties": {
+            "a": few, "b": {"type": "string"},
+            "pairs": {"type": "array", "x-kubernetes-list-type": "map",
+                "x-kubernetes-list-map-keys": ["k"], "items": pair},
+            "plain": {"type": "array", "items": few},
+            "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+        }});
+        let old = json!({"a": "bar", "pairs": [{"k": "x", "v": "bar"}], "plain": ["bar"], "set": ["s", "s"]});
+        let count = |new: &Value| check_update(&schema, new, &old).len();
+        assert_eq!(check(&schema, &old).len(), 4);
+        assert_eq!(count(&old), 0);
+        let mut new = old.clone();
+        new["b"] = json!("more");
+        new["pairs"] = json!([{"k": "y", "v": "foo"}, {"k": "x", "v": "bar"}]);
+        new["set"] = json!(["s", "s", "t"]);
+        assert_eq!(count(&new), 0);
+        new["pairs"] = json!([{"k": "x", "v": "baz"}]);
+        assert_eq!(count(&new), 1);
+        new["plain"] = json!(["bar", "foo"]);
+        assert_eq!(count(&new), 2);
+        new["a"] = json!("baz");
+        assert_eq!(count(&new), 3);
+    }
 }
