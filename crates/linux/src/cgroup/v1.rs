@@ -62,15 +62,7 @@ impl Hierarchies {
 
     pub(super) fn create(&self, path: &Path) -> Result<(), CgroupError> {
         for (names, root) in &self.mounts {
-            let mut directory = root.clone();
-            for part in path {
-                let parent = directory.clone();
-                directory.push(part);
-                file::create(&directory)?;
-                if names.iter().any(|name| name == "cpuset") {
-                    inherit_cpuset(&parent, &directory)?;
-                }
-            }
+            create_below(root, path, names.iter().any(|name| name == "cpuset"))?;
         }
         Ok(())
     }
@@ -145,6 +137,24 @@ fn inherit_cpuset(parent: &Path, child: &Path) -> Result<(), CgroupError> {
 
 fn write_text(path: &Path, text: &str) -> Result<(), CgroupError> {
     if text.is_empty() { Ok(()) } else { file::write(path, text) }
+}
+
+/// Makes the group at `path` and those above it, from below: those above are nearly always there.
+fn create_below(root: &Path, path: &Path, cpuset: bool) -> Result<(), CgroupError> {
+    let directory = root.join(path);
+    match (file::create(&directory), path.parent()) {
+        (Err(CgroupError::File { source, .. }), Some(parent))
+            if source.kind() == std::io::ErrorKind::NotFound && parent != Path::new("") =>
+        {
+            create_below(root, parent, cpuset)?;
+            file::create(&directory)?;
+        }
+        (made, _) => drop(made?),
+    }
+    match directory.parent() {
+        Some(parent) if cpuset && directory != root => inherit_cpuset(parent, &directory),
+        _ => Ok(()),
+    }
 }
 
 fn set_cpu(directory: &Path, limits: &Limits) -> Result<(), CgroupError> {
