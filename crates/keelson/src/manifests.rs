@@ -219,12 +219,7 @@ impl Keeper {
     async fn apply(&mut self, identity: &Identity) {
         let Some(kept) = self.objects.get(identity) else { return };
         let (file, document, value) = (kept.file.clone(), kept.document, Arc::clone(&kept.value));
-        let applied = match self.memory.remember(&file, identity) {
-            Ok(()) => self.try_apply(identity, &value).await,
-            Err(error) => {
-                Err(Fault { document, field: String::new(), message: format!("{error:#}") })
-            }
-        };
+        let applied = self.try_apply(&file, identity, &value).await;
         let now = self.clock.now();
         let Some(kept) = self.objects.get_mut(identity) else { return };
         match applied {
@@ -246,9 +241,16 @@ impl Keeper {
         }
     }
 
-    async fn try_apply(&self, identity: &Identity, value: &Value) -> Result<Place, Fault> {
+    async fn try_apply(
+        &mut self,
+        file: &str,
+        identity: &Identity,
+        value: &Value,
+    ) -> Result<Place, Fault> {
         let place = Place::find(&self.client, identity).await?;
-        apply::apply(&self.client, &place, &identity.name, value).await?;
+        self.memory.remember(file, identity, None).map_err(|error| unwritten(&error))?;
+        let uid = apply::apply(&self.client, &place, &identity.name, value).await?;
+        self.memory.remember(file, identity, Some(&uid)).map_err(|error| unwritten(&error))?;
         Ok(place)
     }
 
@@ -284,7 +286,7 @@ impl Keeper {
         for leftover in leftovers {
             let (file, identity) = (&leftover.file, &leftover.identity);
             if !leftover.is_kept {
-                if let Err(fault) = apply::delete(&self.client, identity).await {
+                if let Err(fault) = apply::delete(&self.client, identity, &leftover.uid).await {
                     let message = format!("cannot delete {identity}: {fault}");
                     self.complain(file, &Fault { document: 0, field: String::new(), message });
                     continue;
@@ -314,6 +316,10 @@ impl Keeper {
         let message = format!("{file}: {text}");
         self.recorder.event(&self.subject, EventKind::Warning, "FailedManifest", message);
     }
+}
+
+fn unwritten(error: &anyhow::Error) -> Fault {
+    Fault { document: 0, field: String::new(), message: format!("{error:#}") }
 }
 
 /// What others need comes first.

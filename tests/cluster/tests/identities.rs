@@ -66,7 +66,7 @@ fn no_component_of_the_node_is_a_superuser() {
             let answer =
                 kubectl.output(&["auth", "can-i", verb, resource, &user_flag, &group_flag]);
             let said = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
-            assert_eq!(said, "no", "{user} {verb} {resource}");
+            assert!(said.starts_with("no"), "{user} {verb} {resource}: {said}");
         }
     }
     // What they are refused in their daily work would be in the log.

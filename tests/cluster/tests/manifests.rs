@@ -118,7 +118,7 @@ fn a_bad_file_is_named_and_stops_nothing() {
         if wanted.iter().all(is_told) { Ok(()) } else { Err(text) }
     });
     let log = cluster.log_text();
-    for part in ["file=\"bad.yaml\"", "document=2", "field=\"spec.ports[0].port\""] {
+    for part in ["file=\"bad.yaml\"", "document=2", "field=\"spec.ports[0].port"] {
         assert!(log.contains(part), "no {part} in the log:\n{log}");
     }
     // What was applied of a file stays while the file cannot be understood, and it recovers when it is mended.

@@ -60,7 +60,7 @@ impl Place {
     }
 }
 
-/// Applies an object by server-side apply; what the folder says wins over other managers.
+/// Applies an object by server-side apply; what the folder says wins over other managers. Answers its UID.
 ///
 /// # Errors
 /// What the API says, with the field that it names.
@@ -69,18 +69,19 @@ pub(crate) async fn apply(
     place: &Place,
     name: &str,
     value: &serde_json::Value,
-) -> Result<(), Fault> {
+) -> Result<String, Fault> {
     let parameters =
         PatchParams::apply(FIELD_MANAGER).force().validation(ValidationDirective::Strict);
     let applied = place.api(client).patch(name, &parameters, &Patch::Apply(value)).await;
-    applied.map(drop).map_err(|error| plain(&error))
+    applied.map(|object| object.metadata.uid.unwrap_or_default()).map_err(|error| plain(&error))
 }
 
-/// Deletes an object that was applied from the folder; one that somebody else has made anew stays.
+/// Deletes an object that was applied from the folder; one that somebody else has made anew stays. Without a
+/// UID the field manager tells.
 ///
 /// # Errors
 /// What the API says.
-pub(crate) async fn delete(client: &Client, identity: &Identity) -> Result<(), Fault> {
+pub(crate) async fn delete(client: &Client, identity: &Identity, uid: &str) -> Result<(), Fault> {
     let place = match Place::find(client, identity).await {
         // With its kind the object has gone.
         Err(fault) if fault == no_such_kind(identity) => return Ok(()),
@@ -88,7 +89,11 @@ pub(crate) async fn delete(client: &Client, identity: &Identity) -> Result<(), F
     };
     let api = place.api(client);
     let live = api.get_opt(&identity.name).await.map_err(|error| plain(&error))?;
-    let Some(live) = live.filter(is_ours) else { return Ok(()) };
+    let is_the_one = |live: &DynamicObject| match uid {
+        "" => is_ours(live),
+        uid => live.metadata.uid.as_deref() == Some(uid),
+    };
+    let Some(live) = live.filter(is_the_one) else { return Ok(()) };
     let parameters = DeleteParams {
         preconditions: Some(Preconditions { uid: live.metadata.uid, resource_version: None }),
         ..DeleteParams::background()
@@ -121,5 +126,41 @@ fn plain(error: &kube::Error) -> Fault {
     };
     let causes = status.details.iter().flat_map(|details| &details.causes);
     let fields: Vec<&str> = causes.map(|cause| &*cause.field).filter(|it| !it.is_empty()).collect();
-    Fault { document: 0, field: fields.join(", "), message: status.message.clone() }
+    let field = match fields.as_slice() {
+        [] => named_field(&status.message).unwrap_or_default().to_owned(),
+        fields => fields.join(", "),
+    };
+    Fault { document: 0, field, message: status.message.clone() }
+}
+
+/// The field that a message without causes names: `…: .spec.colour: field not declared in schema`, or
+/// `unknown field "spec.colour"`.
+fn named_field(message: &str) -> Option<&str> {
+    let quoted = message.split_once("field \"").and_then(|(_, rest)| rest.split_once('"'));
+    let path = || {
+        let rest = message.split_once(": .").map(|(_, rest)| rest)?;
+        rest.split_once(':')
+    };
+    quoted.or_else(path).map(|(field, _)| field)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_found_in_messages() {
+        let cases = [
+            (
+                "failed to create typed patch object (/bad; /v1, Kind=Service): .spec.colour: field not declared in schema",
+                Some("spec.colour"),
+            ),
+            ("strict decoding error: unknown field \"spec.a\"", Some("spec.a")),
+            ("namespaces \"x\" not found", None),
+            ("", None),
+        ];
+        for (message, field) in cases {
+            assert_eq!(named_field(message), field, "{message}");
+        }
+    }
 }
