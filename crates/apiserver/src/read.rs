@@ -26,18 +26,20 @@ pub fn selectors(call: &Call) -> Result<(LabelSelector, FieldSelector), Status> 
         .map_err(|error| Status::bad_request(error.to_string()))?;
     let mut fields = selector::parse_fields(call.query.text("fieldSelector"))
         .map_err(|error| Status::bad_request(error.to_string()))?;
-    let known = call.resource.strategy.selectable_fields(&Value::Null);
-    for requirement in &fields.requirements {
+    for requirement in &mut fields.requirements {
         let path = requirement.path.as_str();
-        let generic = matches!(path, "metadata.name" | "metadata.namespace");
-        if !generic && !known.iter().any(|(field, _)| *field == path) {
+        if matches!(path, "metadata.name" | "metadata.namespace") {
+            continue;
+        }
+        let Some(stored) = call.resource.strategy.stored_field(path) else {
             return Err(Status::bad_request(format!(
                 "Unable to find \"{}\" that match label selector \"{}\", field selector \"{}\": field label not supported: {path}",
                 call.resource.api_version() + ", Resource=" + &call.resource.plural,
                 call.query.text("labelSelector"),
                 call.query.text("fieldSelector"),
             )));
-        }
+        };
+        stored.clone_into(&mut requirement.path);
     }
     if !call.info.name.is_empty() {
         fields.requirements.push(selector::FieldRequirement {
