@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use cluster_tests::{Cluster, Options};
+use cluster_tests::agent::{Agent, Segment};
+use cluster_tests::{Cluster, Namespace, Options};
 
 use crate::process::{print, release_binary, root, say, shown};
 
@@ -36,6 +37,9 @@ pub(crate) struct ConformanceArguments {
     /// No tests whose whole names match this
     #[arg(long)]
     skip: Option<String>,
+    /// Nodes of the cluster, 1 or 2; upstream asks for two
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    nodes: u8,
     /// Processes that share the tests
     #[arg(long, default_value_t = 4)]
     procs: u32,
@@ -70,8 +74,12 @@ pub(crate) fn run(arguments: &ConformanceArguments) -> Result<()> {
     };
     let out = root().join(&arguments.out);
     std::fs::create_dir_all(&out).with_context(|| format!("make {}", out.display()))?;
-    let cluster = Cluster::start(Options { binary: Some(binary), ..Options::default() })?;
-    import(&cluster, &arguments.images)?;
+    // Dropped in the reverse order: the agent leaves first.
+    let segment = if arguments.nodes > 1 { Some(Segment::create()?) } else { None };
+    let cluster = start(binary, segment.as_ref())?;
+    let join = |segment: &Segment| Agent::join(&cluster, segment, "node2");
+    let agent = segment.as_ref().map(join).transpose()?;
+    import(&cluster, agent.as_ref(), &arguments.images)?;
     let started = Instant::now();
     let mut results = report::Results::default();
     for part in parts(arguments) {
@@ -79,8 +87,19 @@ pub(crate) fn run(arguments: &ConformanceArguments) -> Result<()> {
         results.read(&junit)?;
     }
     std::fs::write(out.join("server.log"), cluster.log_text()).context("keep the server's log")?;
+    drop(agent);
     drop(cluster);
     finish(&results, arguments, started.elapsed(), &out)
+}
+
+/// The server, on the segment if there is one.
+fn start(binary: PathBuf, segment: Option<&Segment>) -> Result<Cluster> {
+    let options = Options { binary: Some(binary), ..Options::default() };
+    let Some(segment) = segment else { return Cluster::start(options) };
+    let network = Namespace::create()?;
+    segment.connect(&network, 1)?;
+    let arguments = vec!["--node-ip".to_owned(), segment.address(1)];
+    Cluster::start_in(network, Options { arguments, ..options })
 }
 
 /// One run of the suite.
@@ -111,7 +130,7 @@ fn parts(arguments: &ConformanceArguments) -> Vec<Part> {
     ]
 }
 
-fn import(cluster: &Cluster, folder: &Path) -> Result<()> {
+fn import(cluster: &Cluster, agent: Option<&Agent>, folder: &Path) -> Result<()> {
     let mut archives: Vec<PathBuf> = std::fs::read_dir(folder)
         .with_context(|| format!("read {}", folder.display()))?
         .flatten()
@@ -124,7 +143,10 @@ fn import(cluster: &Cluster, folder: &Path) -> Result<()> {
     }
     for archive in archives {
         say(&format!("importing {}", archive.display()));
-        cluster.image(&["import", &archive.canonicalize()?.to_string_lossy()])?;
+        let archive = archive.canonicalize()?;
+        let import = ["import", &archive.to_string_lossy()];
+        cluster.image(&import)?;
+        agent.map(|agent| agent.image(&import)).transpose()?;
     }
     Ok(())
 }
