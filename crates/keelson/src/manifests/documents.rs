@@ -203,11 +203,11 @@ mod tests {
 
     #[test]
     fn documents_are_told_apart() {
-        let text = "# head\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: n}\ndata: {t: \"x\"}\n\
+        let text = "# head\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: web}\ndata: {t: \"x\"}\n\
                     --- # second\napiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Namespace, metadata: {name: b}}\n\
                     - {apiVersion: v1, kind: Namespace, metadata: {name: c}}\n---\n\n---\n# nothing\n";
         let (documents, faults) = read(false, text);
-        assert_eq!(names(&documents), ["1 ConfigMap n/a", "2 Namespace b", "2 Namespace c"]);
+        assert_eq!(names(&documents), ["1 ConfigMap web/a", "2 Namespace b", "2 Namespace c"]);
         assert_eq!(faults, []);
     }
 
