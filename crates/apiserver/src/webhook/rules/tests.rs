@@ -1,3 +1,5 @@
+//! What rules, selectors and match policies admit, in tables.
+
 use admission::{Operation, User};
 use serde_json::json;
 
