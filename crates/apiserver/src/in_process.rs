@@ -104,8 +104,9 @@ impl Source for Shared {
         let table = self.server.registry.table();
         let row = table.find(&watched.group, &watched.version, &watched.plural);
         let Some(row) = row else {
-            tracing::error!(?watched, "no such resource");
-            return futures::stream::pending().boxed();
+            // Its definition may have gone since it was discovered: the end says that nothing will come.
+            tracing::debug!(?watched, "no such resource");
+            return futures::stream::empty().boxed();
         };
         let cache = self.server.cache_of(row);
         let selectors = selector::parse_labels(&watched.labels)

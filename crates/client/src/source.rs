@@ -67,6 +67,6 @@ pub enum Update {
 
 /// A list followed by its watch, forever: gaps and errors are healed inside.
 pub trait Source: Send + Sync + 'static {
-    /// The stream ends only when the source itself is gone.
+    /// The stream ends when the source is gone, or serves no such resource.
     fn watch(&self, watched: WatchScope) -> BoxStream<'static, Update>;
 }

@@ -30,15 +30,16 @@ pub(crate) fn start(context: &Context) {
         queue: WorkQueue::new(),
         graph: Mutex::default(),
         watched: Mutex::default(),
-        unsynced: AtomicUsize::new(1),
+        unsynced: AtomicUsize::new(0),
         synced: tokio::sync::Notify::new(),
     });
     // Custom resources come and go with their definitions.
     let definitions = context.client.informer::<CustomResourceDefinition>();
     let changed = definitions.changed();
     let following = Arc::clone(&collector);
+    let discovery = Unsynced::begin(&collector);
     context.scope.spawn_until_cancelled("garbage collector watches", async move {
-        following.follow_resources(changed).await;
+        following.follow_resources(changed, discovery).await;
     });
     run_workers(
         &context.scope,
@@ -63,22 +64,43 @@ struct Collector {
     synced: tokio::sync::Notify,
 }
 
+/// Keeps the collector waiting for a first list. Ends with its watch too: a resource that is gone before it was
+/// listed must not hold up everything for ever.
+struct Unsynced(Arc<Collector>);
+
+impl Unsynced {
+    fn begin(collector: &Arc<Collector>) -> Self {
+        collector.unsynced.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(collector))
+    }
+}
+
+impl Drop for Unsynced {
+    fn drop(&mut self) {
+        if self.0.unsynced.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.synced.notify_waiters();
+        }
+    }
+}
+
 /// Events own nothing and are owned by nobody; there are many.
 fn is_ignored(found: &Found) -> bool {
     found.plural == "events" && matches!(found.group.as_str(), "" | "events.k8s.io")
 }
 
 impl Collector {
-    async fn follow_resources(self: Arc<Self>, mut changed: tokio::sync::watch::Receiver<u64>) {
-        let mut first = true;
+    async fn follow_resources(
+        self: Arc<Self>,
+        mut changed: tokio::sync::watch::Receiver<u64>,
+        discovery: Unsynced,
+    ) {
+        let mut discovery = Some(discovery);
         loop {
             match dynamic::discover(&self.client.kube()).await {
                 Ok(resources) => self.watch_all(resources),
                 Err(error) => tracing::warn!(%error, "the garbage collector cannot discover"),
             }
-            if std::mem::take(&mut first) {
-                self.one_synced();
-            }
+            drop(discovery.take());
             if changed.changed().await.is_err() {
                 return;
             }
@@ -105,18 +127,12 @@ impl Collector {
                 continue;
             }
             let scope = self.scope.child();
-            self.unsynced.fetch_add(1, Ordering::SeqCst);
+            let unsynced = Unsynced::begin(self);
             let (collector, resource) = (Arc::clone(self), found.clone());
             scope.spawn_until_cancelled("garbage collector watch", async move {
-                collector.follow(Arc::new(resource)).await;
+                collector.follow(Arc::new(resource), unsynced).await;
             });
             watched.insert(found, scope);
-        }
-    }
-
-    fn one_synced(&self) {
-        if self.unsynced.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.synced.notify_waiters();
         }
     }
 
@@ -130,9 +146,10 @@ impl Collector {
         }
     }
 
-    async fn follow(self: Arc<Self>, found: Arc<Found>) {
+    /// Follows one resource until it is no longer served.
+    async fn follow(self: Arc<Self>, found: Arc<Found>, unsynced: Unsynced) {
         let mut updates = self.client.source().watch(found.scope());
-        let mut first = true;
+        let mut unsynced = Some(unsynced);
         while let Some(update) = updates.next().await {
             let touched = {
                 let mut graph = self.graph.lock();
@@ -145,10 +162,10 @@ impl Collector {
             for uid in touched {
                 self.queue.add(uid);
             }
-            if std::mem::take(&mut first) {
-                self.one_synced();
-            }
+            drop(unsynced.take());
         }
+        // Served again, it is discovered and followed anew.
+        self.watched.lock().remove(&*found);
     }
 
     async fn reconcile(&self, uid: &str) -> Result<Outcome, DynamicError> {
