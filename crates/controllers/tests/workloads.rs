@@ -7,6 +7,8 @@
 mod cluster;
 #[path = "workloads/deployments.rs"]
 mod deployments;
+#[path = "workloads/garbage.rs"]
+mod garbage;
 #[path = "workloads/jobs.rs"]
 mod jobs;
 #[path = "workloads/others.rs"]
