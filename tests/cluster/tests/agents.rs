@@ -74,7 +74,7 @@ fn pods_of_two_machines_reach_each_other() {
     }
     // Pod to pod, both ways, under their own addresses.
     for (client, web) in [("client1", "web2"), ("client2", "web1")] {
-        let page = format!("wget -T 5 -qO- http://{}:8080/hostname", address(&kubectl, web));
+        let page = format!("timeout 5 wget -qO- http://{}:8080/hostname", address(&kubectl, web));
         let said =
             wait_until(&format!("{client} reaches {web}"), MOST, || shell(&kubectl, client, &page));
         assert_eq!(said, web);
@@ -83,7 +83,7 @@ fn pods_of_two_machines_reach_each_other() {
     for client in ["client1", "client2"] {
         for web in ["web1", "web2"] {
             wait_until(&format!("{client} reaches {web} by the Service"), MOST, || {
-                let said = shell(&kubectl, client, "wget -T 5 -qO- http://web/hostname")?;
+                let said = shell(&kubectl, client, "timeout 5 wget -qO- http://web/hostname")?;
                 if said == web { Ok(()) } else { Err(said) }
             });
         }
