@@ -69,7 +69,7 @@ impl Memory {
     ) -> anyhow::Result<()> {
         let objects = self.applied.entry(file.to_owned()).or_default();
         let known = objects.get(identity);
-        let uid = uid.or(known.map(String::as_str)).unwrap_or_default().to_owned();
+        let uid = uid.or_else(|| known.map(String::as_str)).unwrap_or_default().to_owned();
         if known == Some(&uid) {
             return Ok(());
         }
