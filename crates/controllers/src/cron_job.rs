@@ -15,6 +15,7 @@ use crate::Context;
 use crate::dependents::{Dependents, follow};
 use crate::kinds::{already_exists, conflicts, name_of, namespace_gone, namespace_of, not_found};
 use crate::limits::WORKERS;
+use crate::notes::tell;
 use crate::pod_control::text_of;
 
 type Key = (String, String);
@@ -92,10 +93,7 @@ impl Worker {
 
     async fn act(&self, cron: &CronJob, plan: Plan) -> Result<(), kube::Error> {
         let subject = Subject::of(cron);
-        for note in plan.notes {
-            let kind = if note.warning { EventKind::Warning } else { EventKind::Normal };
-            self.recorder.event(&subject, kind, note.reason, note.message);
-        }
+        tell(&self.recorder, &subject, &plan.notes);
         for job in &plan.delete {
             self.delete(&subject, job).await?;
         }

@@ -22,6 +22,7 @@ use crate::dependents::{Dependents, follow};
 use crate::expectations::Expectations;
 use crate::kinds::{name_of, namespace_of, not_found};
 use crate::limits::{DAEMON_PAUSE_MAX, DAEMON_PAUSE_MIN, WORKERS};
+use crate::notes::tell;
 use crate::pod_control::PodControl;
 use crate::revisions::{self, Style};
 
@@ -223,10 +224,7 @@ impl Worker {
 
     async fn act(&self, set: &DaemonSet, hash: &str, plan: &Plan) -> Option<kube::Error> {
         let subject = Subject::of(set);
-        for note in &plan.notes {
-            let kind = if note.warning { EventKind::Warning } else { EventKind::Normal };
-            self.control.recorder.event(&subject, kind, note.reason, note.message.clone());
-        }
+        tell(&self.control.recorder, &subject, &plan.notes);
         self.note_failures(&subject.uid, &plan.failed);
         let owner = controller_reference(set);
         let made: Vec<Pod> =

@@ -19,6 +19,7 @@ use crate::claims::claim_all;
 use crate::dependents::{Dependents, follow};
 use crate::kinds::{already_exists, name_of, namespace_gone, namespace_of, not_found};
 use crate::limits::WORKERS;
+use crate::notes::tell;
 use crate::pod_control::text_of;
 
 type Key = (String, String);
@@ -144,10 +145,7 @@ impl Worker {
 
     async fn act(&self, deployment: &Arc<Deployment>, plan: Plan) -> Result<(), kube::Error> {
         let subject = Subject::of(&**deployment);
-        for note in &plan.notes {
-            let kind = if note.warning { EventKind::Warning } else { EventKind::Normal };
-            self.recorder.event(&subject, kind, note.reason, note.message.clone());
-        }
+        tell(&self.recorder, &subject, &plan.notes);
         let api = self.client.namespaced::<Deployment>(&subject.namespace);
         if let Some(rolled) = plan.rollback {
             api.replace(&subject.name, &PostParams::default(), &rolled).await?;

@@ -3,9 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use client::{
-    Change, Client, EventKind, Informer, Outcome, Recorder, Subject, WorkQueue, run_workers,
-};
+use client::{Change, Client, Informer, Outcome, Recorder, Subject, WorkQueue, run_workers};
 use clock::Clock;
 use futures::StreamExt as _;
 use k8s_openapi::api::batch::v1::{Job, JobStatus};
@@ -14,7 +12,8 @@ use kube::api::{Patch, PatchParams, PostParams};
 use parking_lot::Mutex;
 use reconcile::job::backoff::Backoff;
 use reconcile::job::facts::{TRACKING, is_finished, is_managed_elsewhere, is_tracked};
-use reconcile::job::{Note, Snapshot, Tracking, decide};
+use reconcile::job::{Snapshot, Tracking, decide};
+use reconcile::note::Note;
 use reconcile::{labels, pods};
 use serde_json::json;
 
@@ -24,6 +23,7 @@ use crate::dependents::{Dependents, Seen, follow};
 use crate::expectations::Expectations;
 use crate::kinds::{name_of, namespace_of, not_found};
 use crate::limits::{WORKERS, WRITES_IN_FLIGHT_MAX};
+use crate::notes::tell;
 use crate::pod_control::PodControl;
 
 type Key = (String, String);
@@ -220,7 +220,7 @@ impl Worker {
             };
             current = written;
         }
-        self.tell(job, notes);
+        self.tell(job, &notes);
         if let Some(memory) = self.memories.lock().get_mut(uid) {
             memory.backoff = backoff;
         }
@@ -229,17 +229,13 @@ impl Worker {
         if let Some(status) = status
             && self.write(current, status).await?.is_some()
         {
-            self.tell(job, notes);
+            self.tell(job, &notes);
         }
         failure.map_or(Ok(()), Err)
     }
 
-    fn tell(&self, job: &Job, notes: Vec<Note>) {
-        let subject = Subject::of(job);
-        for note in notes {
-            let kind = if note.warning { EventKind::Warning } else { EventKind::Normal };
-            self.control.recorder.event(&subject, kind, &note.reason, note.message);
-        }
+    fn tell(&self, job: &Job, notes: &[Note]) {
+        tell(&self.control.recorder, &Subject::of(job), notes);
     }
 
     /// Writes a status; `None` when the Job is gone.

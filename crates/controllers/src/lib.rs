@@ -23,6 +23,7 @@ mod limits;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;
+mod notes;
 mod pod_control;
 mod pod_gc;
 mod replica_set;

@@ -2,35 +2,11 @@
 
 use std::borrow::Cow;
 
-/// Words of the language that a field must be escaped for.
-const RESERVED: [&str; 22] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-    "",
-];
+use api::name::EXPRESSION_WORDS;
 
 /// The escaped form of a word of the language, which as a field's name may also be written as it is.
 pub(crate) fn escaped_word(name: &str) -> Option<String> {
-    RESERVED.contains(&name).then(|| format!("__{name}__"))
+    EXPRESSION_WORDS.contains(&name).then(|| format!("__{name}__"))
 }
 
 /// The name under which an expression finds a field: `a-b` is `a__dash__b`. None for names that cannot
@@ -39,7 +15,7 @@ pub fn escape(name: &str) -> Option<Cow<'_, str>> {
     if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
     }
-    if RESERVED.contains(&name) {
+    if EXPRESSION_WORDS.contains(&name) {
         return Some(Cow::Owned(format!("__{name}__")));
     }
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';

@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 
 use crate::job::facts;
+use crate::note::Note;
 use crate::pods;
 use schedule::{Missed, Schedule};
 
@@ -27,17 +28,6 @@ pub struct Snapshot<'a> {
     pub cron: &'a CronJob,
     /// Its own Jobs.
     pub jobs: &'a [Arc<Job>],
-}
-
-/// Something to tell the user.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// Whether it is a warning.
-    pub warning: bool,
-    /// One word.
-    pub reason: &'static str,
-    /// One sentence.
-    pub message: String,
 }
 
 /// What to do, in this order.
@@ -59,7 +49,7 @@ pub struct Plan {
 
 impl Plan {
     fn note(&mut self, warning: bool, reason: &'static str, message: String) {
-        self.notes.push(Note { warning, reason, message });
+        self.notes.push(Note { warning, reason: reason.into(), message });
     }
 }
 

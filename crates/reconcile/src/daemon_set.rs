@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{DaemonSet, DaemonSetStatus};
 use k8s_openapi::api::core::v1::{Node, Pod};
 
+use crate::note::Note;
 use crate::pods;
 pub use nodes::{pod_for, should_run, target};
 
@@ -36,17 +37,6 @@ pub struct Snapshot<'a> {
     pub pauses: &'a BTreeMap<String, Duration>,
     /// Whether all pods made and deleted earlier were seen since.
     pub settled: bool,
-}
-
-/// Something to tell the user.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// Whether it is a warning.
-    pub warning: bool,
-    /// One word.
-    pub reason: &'static str,
-    /// One sentence.
-    pub message: String,
 }
 
 /// What to do.
@@ -169,26 +159,18 @@ impl View<'_> {
             return;
         }
         plan.failed.push(node.to_owned());
-        plan.notes.push(Note {
-            warning: true,
-            reason: "FailedDaemonPod",
-            message: format!(
-                "Found failed daemon pod {} on node {node}, will try to kill it",
-                path(pod)
-            ),
-        });
+        let pod_path = path(pod);
+        let message =
+            format!("Found failed daemon pod {pod_path} on node {node}, will try to kill it");
+        plan.notes.push(Note::warning("FailedDaemonPod", message));
         plan.delete.push(Arc::clone(pod));
     }
 
     fn replace_succeeded(&self, pod: &Arc<Pod>, node: &str, plan: &mut Plan) {
-        plan.notes.push(Note {
-            warning: false,
-            reason: "SucceededDaemonPod",
-            message: format!(
-                "Found succeeded daemon pod {} on node {node}, will try to delete it",
-                path(pod)
-            ),
-        });
+        let pod_path = path(pod);
+        let message =
+            format!("Found succeeded daemon pod {pod_path} on node {node}, will try to delete it");
+        plan.notes.push(Note::normal("SucceededDaemonPod", message));
         plan.delete.push(Arc::clone(pod));
     }
 

@@ -20,6 +20,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStatus, ReplicaSet};
 
 use crate::labels;
+use crate::note::Note;
 use draft::Drafts;
 use status::Conditions;
 
@@ -54,17 +55,6 @@ pub struct Update {
     pub from: i32,
     /// Replicas now.
     pub to: i32,
-}
-
-/// Something to tell the user.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// Whether it is a warning.
-    pub warning: bool,
-    /// One word.
-    pub reason: &'static str,
-    /// One sentence.
-    pub message: String,
 }
 
 /// What to do, in this order.
@@ -112,12 +102,8 @@ pub fn decide(snapshot: &Snapshot<'_>, now: Timestamp) -> Plan {
 
 fn selects_all(deployment: &Deployment) -> Plan {
     let mut plan = Plan::default();
-    plan.notes.push(Note {
-        warning: true,
-        reason: "SelectingAll",
-        message: "This deployment is selecting all pods. A non-empty selector is required."
-            .to_owned(),
-    });
+    let message = "This deployment is selecting all pods. A non-empty selector is required.";
+    plan.notes.push(Note::warning("SelectingAll", message));
     let mut status = deployment.status.clone().unwrap_or_default();
     if status.observed_generation.unwrap_or(0) < deployment.metadata.generation.unwrap_or(0) {
         status.observed_generation = deployment.metadata.generation;

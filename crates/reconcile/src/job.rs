@@ -24,6 +24,7 @@ use k8s_openapi::api::batch::v1::{Job, JobCondition, JobSpec, JobStatus};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use crate::note::Note;
 use crate::pods;
 use backoff::Backoff;
 use indexes::Indexes;
@@ -45,27 +46,6 @@ pub struct Snapshot<'a> {
     pub released: &'a BTreeSet<String>,
     /// Failures so far.
     pub backoff: Backoff,
-}
-
-/// Something to tell the user.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// Whether it is a warning.
-    pub warning: bool,
-    /// One word.
-    pub reason: String,
-    /// One sentence.
-    pub message: String,
-}
-
-impl Note {
-    fn normal(reason: &str, message: &str) -> Self {
-        Self { warning: false, reason: reason.to_owned(), message: message.to_owned() }
-    }
-
-    fn warning(reason: &str, message: &str) -> Self {
-        Self { warning: true, ..Self::normal(reason, message) }
-    }
 }
 
 /// What to do, in this order.

@@ -18,6 +18,7 @@ pub mod namespace;
 pub mod node_fit;
 pub mod node_ipam;
 pub mod node_lifecycle;
+pub mod note;
 pub mod ownership;
 pub mod pod_gc;
 pub mod pods;

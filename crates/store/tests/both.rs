@@ -17,6 +17,8 @@ mod behaviour;
 mod etcd_cluster;
 #[path = "shared/history.rs"]
 mod history;
+#[path = "shared/transactions.rs"]
+mod transactions;
 #[path = "shared/workload.rs"]
 mod workload;
 

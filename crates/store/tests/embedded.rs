@@ -12,30 +12,14 @@ use bytes::Bytes;
 use clock::Clock;
 use store::embedded::{EmbeddedOptions, EmbeddedStore};
 use store::{
-    Compare, Event, KeyRange, LeaseId, Operation, RangeRequest, RangeResponse, Revision, Store,
-    StoreError, Transaction, TransactionResult, Watch,
+    Event, KeyRange, Operation, RangeRequest, RangeResponse, Revision, Store, StoreError,
+    Transaction, TransactionResult, Watch,
 };
 
-fn put(key: &str, value: &str) -> Transaction {
-    let (key, value) = (Bytes::from(key.to_owned()), Bytes::from(value.to_owned()));
-    Transaction { compares: vec![], operations: vec![Operation::Put { key, value, lease: None }] }
-}
+#[path = "shared/transactions.rs"]
+mod transactions;
 
-fn put_leased(key: &str, lease: LeaseId) -> Transaction {
-    let (key, value, lease) = (Bytes::from(key.to_owned()), Bytes::new(), Some(lease));
-    Transaction { compares: vec![], operations: vec![Operation::Put { key, value, lease }] }
-}
-
-fn delete(key: &str) -> Transaction {
-    let key = Bytes::from(key.to_owned());
-    Transaction { compares: vec![], operations: vec![Operation::Delete { key }] }
-}
-
-fn when(mut transaction: Transaction, key: &str, revision: u64) -> Transaction {
-    let key = Bytes::from(key.to_owned());
-    transaction.compares.push(Compare { key, mod_revision: Revision(revision) });
-    transaction
-}
+use transactions::{delete, put, put_leased, when};
 
 async fn commit(store: &EmbeddedStore, transaction: Transaction) -> u64 {
     match store.transact(transaction).await.unwrap() {

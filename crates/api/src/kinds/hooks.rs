@@ -346,33 +346,10 @@ pub(super) fn policy(spec: &At<'_>, faults: &mut Faults) {
 }
 
 fn is_identifier(text: &str) -> bool {
-    const RESERVED: [&str; 21] = [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ];
     let first = text.bytes().next();
     first.is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-        && !RESERVED.contains(&text)
+        && !name::EXPRESSION_WORDS.contains(&text)
 }
 
 fn param_kind(at: &At<'_>, faults: &mut Faults) {

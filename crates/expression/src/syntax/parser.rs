@@ -2,32 +2,13 @@
 
 use std::sync::Arc;
 
+use api::name::EXPRESSION_WORDS;
+
 use super::lexer::{Token, TokenKind, tokens};
 use super::{Element, Entry, Fault, Field, Form, Node, macros};
 use crate::limits::{EXPRESSION_CODE_POINTS_MAX, EXPRESSION_DEPTH_MAX, NESTING_MAX};
 use crate::value::Value;
 
-/// Words that may not name a variable.
-const RESERVED: [&str; 18] = [
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "in",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
 /// Binary operators: sign, name of the function, precedence (higher binds tighter).
 const BINARY: [(&str, &str, u8); 14] = [
     ("||", "_||_", 1),
@@ -399,7 +380,7 @@ impl Parser<'_> {
 
     fn name(&mut self, offset: usize) -> Result<Node, Fault> {
         let name = self.field_name()?;
-        if RESERVED.contains(&&*name) {
+        if EXPRESSION_WORDS.contains(&&*name) {
             return Err(Fault { offset, message: format!("reserved identifier: {name}") });
         }
         let open = self.offset();

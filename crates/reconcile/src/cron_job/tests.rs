@@ -79,7 +79,7 @@ fn plan(cron: &CronJob, jobs: &[Arc<Job>]) -> Plan {
 }
 
 fn reasons(plan: &Plan) -> Vec<&str> {
-    plan.notes.iter().map(|note| note.reason).collect()
+    plan.notes.iter().map(|note| &*note.reason).collect()
 }
 
 #[test]

@@ -4,7 +4,8 @@ use k8s_openapi::api::apps::v1::Deployment;
 
 use super::draft::Draft;
 use super::history::is_own;
-use super::{Note, ROLLBACK_TO, Work};
+use super::{ROLLBACK_TO, Work};
+use crate::note::Note;
 use crate::template;
 
 /// The revision asked for; 0 means the last.
@@ -23,9 +24,9 @@ impl Work<'_> {
         let target = self.drafts.all().find(|draft| draft.revision() == Some(revision));
         let note = match target {
             _ if revision == 0 => {
-                warning("DeploymentRollbackRevisionNotFound", "Unable to find last revision.")
+                Note::warning("DeploymentRollbackRevisionNotFound", "Unable to find last revision.")
             }
-            None => warning(
+            None => Note::warning(
                 "DeploymentRollbackRevisionNotFound",
                 "Unable to find the revision to rollback to.",
             ),
@@ -42,7 +43,7 @@ impl Work<'_> {
             let message = format!(
                 "The rollback revision contains the same template as current deployment \"{name}\""
             );
-            return warning("DeploymentRollbackTemplateUnchanged", &message);
+            return Note::warning("DeploymentRollbackTemplateUnchanged", &message);
         }
         let spec = &mut rolled.spec;
         spec.template = old;
@@ -54,11 +55,8 @@ impl Work<'_> {
         let others =
             draft.set.metadata.annotations.iter().flatten().filter(|(key, _)| !is_own(key));
         annotations.extend(others.map(|(key, value)| (key.clone(), value.clone())));
-        Note {
-            warning: false,
-            reason: "DeploymentRollback",
-            message: format!("Rolled back deployment \"{name}\" to revision {revision}"),
-        }
+        let message = format!("Rolled back deployment \"{name}\" to revision {revision}");
+        Note::normal("DeploymentRollback", message)
     }
 
     /// The revision before the newest; 0 when there is none.
@@ -67,8 +65,4 @@ impl Work<'_> {
         revisions.sort_unstable();
         revisions.iter().rev().nth(1).copied().unwrap_or(0)
     }
-}
-
-fn warning(reason: &'static str, message: &str) -> Note {
-    Note { warning: true, reason, message: message.to_owned() }
 }

@@ -183,7 +183,7 @@ fn old_replica_sets_go_when_history_is_full() {
 #[test]
 fn a_selector_for_everything_or_a_deletion_stops_it() {
     let all = plan(&deployment(3, json!({"selector": {}})), &[], &[]);
-    assert_eq!((all.notes[0].reason, all.create), ("SelectingAll", None));
+    assert_eq!((&*all.notes[0].reason, all.create), ("SelectingAll", None));
     let mut going = deployment(3, json!({}));
     going.metadata.deletion_timestamp =
         Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));

@@ -13,7 +13,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use super::backoff::{Backoff, finished};
 use super::facts::{FAILURES, IGNORED_FAILURES, INDEX, TRACKING};
 use super::policy::{self, Verdict};
-use super::{BURST, Note, Work, count, facts, new_condition};
+use super::{BURST, Work, count, facts, new_condition};
+use crate::note::Note;
 use crate::{pods, template};
 
 const INDEX_VARIABLE: &str = "JOB_COMPLETION_INDEX";

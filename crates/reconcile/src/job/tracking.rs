@@ -9,7 +9,8 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::policy::{self, Verdict};
-use super::{Note, Plan, Work, count, facts, new_condition};
+use super::{Plan, Work, count, facts, new_condition};
+use crate::note::Note;
 use crate::pods;
 
 /// UIDs that a status may list.
@@ -62,7 +63,7 @@ impl Tracking {
         conditions.retain(|have| have.type_ != end.type_);
         conditions.push(condition);
         if end.type_ != "Complete" {
-            return vec![Note::warning(&reason, &message)];
+            return vec![Note::warning(reason, message)];
         }
         self.status.completion_time = Some(Time(now));
         let succeeded = self.status.succeeded.unwrap_or(0);

@@ -8,36 +8,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use store::{
-    Compare, Event, EventBatch, KeyRange, KeyValue, LeaseId, Operation, RangeRequest,
-    RangeResponse, Revision, Store, StoreError, Transaction, TransactionResult, Watch,
+    Compare, Event, EventBatch, KeyRange, KeyValue, Operation, RangeRequest, RangeResponse,
+    Revision, Store, StoreError, Transaction, TransactionResult, Watch,
 };
+
+use crate::transactions::{delete, put, put_leased, when};
 
 /// A store under test.
 pub(crate) type Tested = Arc<dyn Store>;
 
 /// How long anything may take to show.
 const WAIT_MAX: Duration = Duration::from_secs(30);
-
-pub(crate) fn put(key: &str, value: &str) -> Transaction {
-    let (key, value) = (Bytes::from(key.to_owned()), Bytes::from(value.to_owned()));
-    Transaction { compares: vec![], operations: vec![Operation::Put { key, value, lease: None }] }
-}
-
-fn put_leased(key: &str, lease: LeaseId) -> Transaction {
-    let (key, value, lease) = (Bytes::from(key.to_owned()), Bytes::new(), Some(lease));
-    Transaction { compares: vec![], operations: vec![Operation::Put { key, value, lease }] }
-}
-
-fn delete(key: &str) -> Transaction {
-    let key = Bytes::from(key.to_owned());
-    Transaction { compares: vec![], operations: vec![Operation::Delete { key }] }
-}
-
-fn when(mut transaction: Transaction, key: &str, revision: u64) -> Transaction {
-    let key = Bytes::from(key.to_owned());
-    transaction.compares.push(Compare { key, mod_revision: Revision(revision) });
-    transaction
-}
 
 pub(crate) async fn commit(store: &Tested, transaction: Transaction) -> u64 {
     match store.transact(transaction).await.unwrap() {
