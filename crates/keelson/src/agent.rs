@@ -216,12 +216,11 @@ fn node_config(config: &AgentConfig, facts: &ClusterFacts) -> NodeConfig {
         run_dir: node::run_dir(&config.data_dir),
         node_name: config.node_name.clone(),
         node_ip: config.node_ip,
-        kubelet_port: config.kubelet_port,
         cluster_cidr: facts.cluster_cidr,
         service_cidr: facts.service_cidr,
         cluster_dns: facts.cluster_dns,
         cluster_domain: facts.cluster_domain.clone(),
-        labels: config.node_labels.clone(),
+        settings: config.node.clone(),
     }
 }
 

@@ -7,6 +7,8 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use http::Uri;
 use ipnet::IpNet;
+use kubelet::config::ImageCollection;
+use podlife::eviction::Thresholds;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -77,6 +79,16 @@ pub(crate) struct ServerArguments {
     /// Labels for this node, as KEY=VALUE
     #[arg(long)]
     pub node_label: Vec<String>,
+    /// When pods are evicted, as the kubelet's flag [default: memory.available<100Mi,nodefs.available<10%,
+    /// nodefs.inodesFree<5%,imagefs.available<15%,imagefs.inodesFree<5%]
+    #[arg(long)]
+    pub eviction_hard: Option<String>,
+    /// Percent of disk use from which unused images are removed; 100 for never [default: 85]
+    #[arg(long)]
+    pub image_gc_high_threshold: Option<u8>,
+    /// Percent of disk use down to which unused images are removed [default: 80]
+    #[arg(long)]
+    pub image_gc_low_threshold: Option<u8>,
     /// Whether writes are on the disk before they are acknowledged; false only for throw-away clusters
     #[arg(long)]
     pub fsync: Option<bool>,
@@ -122,16 +134,39 @@ pub(crate) struct ServerConfig {
     pub cluster_domain: String,
     pub bind_address: IpAddr,
     pub https_listen_port: u16,
-    pub kubelet_port: u16,
     pub node_ports: (u16, u16),
     pub tls_san: Vec<String>,
-    pub node_labels: Vec<(String, String)>,
+    pub node: NodeSettings,
     pub fsync: bool,
     pub agent: bool,
     pub controller_manager: bool,
     pub scheduler: bool,
     /// The etcd cluster that the state is in; `None` for a store of the server's own.
     pub(crate) etcd: Option<EtcdConfig>,
+}
+
+/// What both a server and an agent let the user say of their node.
+#[derive(Clone, Debug)]
+pub(crate) struct NodeSettings {
+    pub kubelet_port: u16,
+    pub labels: Vec<(String, String)>,
+    pub eviction: Thresholds,
+    pub image_collection: ImageCollection,
+}
+
+/// The node's settings from either kind of flags.
+macro_rules! node_settings {
+    ($flags:ident) => {
+        NodeSettings {
+            kubelet_port: $flags.kubelet_port.unwrap_or(10250),
+            labels: labels(&$flags.node_label)?,
+            eviction: eviction($flags.eviction_hard.as_deref())?,
+            image_collection: image_collection(
+                $flags.image_gc_high_threshold,
+                $flags.image_gc_low_threshold,
+            )?,
+        }
+    };
 }
 
 /// Flags win over the file.
@@ -166,6 +201,9 @@ impl ServerConfig {
             https_listen_port,
             kubelet_port,
             service_node_port_range,
+            eviction_hard,
+            image_gc_high_threshold,
+            image_gc_low_threshold,
             fsync,
             disable_agent,
             disable_controller_manager,
@@ -225,10 +263,9 @@ impl ServerConfig {
             cluster_domain: flags.cluster_domain.unwrap_or_else(|| "cluster.local".to_owned()),
             bind_address: flags.bind_address.unwrap_or_else(|| IpAddr::V4(0.into())),
             https_listen_port: flags.https_listen_port.unwrap_or(6443),
-            kubelet_port: flags.kubelet_port.unwrap_or(10250),
             node_ports: port_range(range)?,
             tls_san: flags.tls_san,
-            node_labels: labels(&flags.node_label)?,
+            node: node_settings!(flags),
             fsync: flags.fsync.unwrap_or(true),
             agent: !flags.disable_agent.unwrap_or(false),
             controller_manager: !flags.disable_controller_manager.unwrap_or(false),
@@ -269,6 +306,16 @@ pub(crate) struct AgentArguments {
     /// Labels for this node, as KEY=VALUE
     #[arg(long)]
     pub node_label: Vec<String>,
+    /// When pods are evicted, as the kubelet's flag [default: memory.available<100Mi,nodefs.available<10%,
+    /// nodefs.inodesFree<5%,imagefs.available<15%,imagefs.inodesFree<5%]
+    #[arg(long)]
+    pub eviction_hard: Option<String>,
+    /// Percent of disk use from which unused images are removed; 100 for never [default: 85]
+    #[arg(long)]
+    pub image_gc_high_threshold: Option<u8>,
+    /// Percent of disk use down to which unused images are removed [default: 80]
+    #[arg(long)]
+    pub image_gc_low_threshold: Option<u8>,
 }
 
 /// The settings of an agent, complete and checked.
@@ -280,8 +327,7 @@ pub(crate) struct AgentConfig {
     pub server_ca: Option<PathBuf>,
     pub node_name: String,
     pub node_ip: IpAddr,
-    pub kubelet_port: u16,
-    pub node_labels: Vec<(String, String)>,
+    pub node: NodeSettings,
 }
 
 impl AgentConfig {
@@ -291,7 +337,20 @@ impl AgentConfig {
     /// A setting is missing or malformed; the message names it.
     pub(crate) fn read(mut flags: AgentArguments) -> anyhow::Result<Self> {
         let file: AgentArguments = read_file(flags.config.as_deref())?;
-        or_file!(flags, file, data_dir, server, token, server_ca, node_name, node_ip, kubelet_port,);
+        or_file!(
+            flags,
+            file,
+            data_dir,
+            server,
+            token,
+            server_ca,
+            node_name,
+            node_ip,
+            kubelet_port,
+            eviction_hard,
+            image_gc_high_threshold,
+            image_gc_low_threshold,
+        );
         flags.node_label.extend(file.node_label);
         Self::complete(flags)
     }
@@ -310,8 +369,7 @@ impl AgentConfig {
             server_ca: flags.server_ca,
             node_name: node_name(flags.node_name)?,
             node_ip: crate::agent::node_ip(flags.node_ip)?,
-            kubelet_port: flags.kubelet_port.unwrap_or(10250),
-            node_labels: labels(&flags.node_label)?,
+            node: node_settings!(flags),
         })
     }
 }
@@ -331,6 +389,27 @@ fn node_name(named: Option<String>) -> anyhow::Result<String> {
 
 fn labels(texts: &[String]) -> anyhow::Result<Vec<(String, String)>> {
     texts.iter().map(|text| label(text)).collect()
+}
+
+fn eviction(text: Option<&str>) -> anyhow::Result<Thresholds> {
+    text.map_or_else(|| Ok(Thresholds::default()), str::parse).context("eviction-hard")
+}
+
+fn image_collection(high: Option<u8>, low: Option<u8>) -> anyhow::Result<ImageCollection> {
+    let usual = ImageCollection::default();
+    let chosen = ImageCollection {
+        high_percent: high.unwrap_or(usual.high_percent),
+        low_percent: low.unwrap_or(usual.low_percent),
+    };
+    if chosen.high_percent > 100 || chosen.low_percent >= chosen.high_percent {
+        bail!(
+            "image-gc-low-threshold {} and image-gc-high-threshold {}: the first has to be below the second, \
+             which is at most 100",
+            chosen.low_percent,
+            chosen.high_percent
+        );
+    }
+    Ok(chosen)
 }
 
 fn read_file<T: Default + DeserializeOwned>(named: Option<&Path>) -> anyhow::Result<T> {
@@ -395,7 +474,12 @@ mod tests {
 
     #[test]
     fn contradictions_are_named() {
-        let cases: [(ServerArguments, &str); 6] = [
+        let cases: [(ServerArguments, &str); 8] = [
+            (ServerArguments { eviction_hard: Some("disk<1".into()), ..flags() }, "eviction-hard"),
+            (
+                ServerArguments { image_gc_low_threshold: Some(85), ..flags() },
+                "image-gc-low-threshold",
+            ),
             (
                 ServerArguments { cluster_cidr: Some("10.43.1.0/24".parse().unwrap()), ..flags() },
                 "overlap",

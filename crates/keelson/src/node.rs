@@ -19,7 +19,7 @@ use runtime::Runtime;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::config::ServerConfig;
+use crate::config::{NodeSettings, ServerConfig};
 use crate::node_routes;
 
 /// What is kept only until the machine boots again.
@@ -38,12 +38,11 @@ pub(crate) struct NodeConfig {
     pub run_dir: PathBuf,
     pub node_name: String,
     pub node_ip: IpAddr,
-    pub kubelet_port: u16,
     pub cluster_cidr: IpNet,
     pub service_cidr: IpNet,
     pub cluster_dns: IpAddr,
     pub cluster_domain: String,
-    pub labels: Vec<(String, String)>,
+    pub settings: NodeSettings,
 }
 
 impl NodeConfig {
@@ -54,12 +53,11 @@ impl NodeConfig {
             run_dir: run_dir(&config.data_dir),
             node_name: config.node_name.clone(),
             node_ip: config.node_ip,
-            kubelet_port: config.kubelet_port,
             cluster_cidr: config.cluster_cidr,
             service_cidr: config.service_cidr,
             cluster_dns: config.cluster_dns,
             cluster_domain: config.cluster_domain.clone(),
-            labels: config.node_labels.clone(),
+            settings: config.node.clone(),
         }
     }
 }
@@ -143,7 +141,7 @@ pub(crate) async fn start(
         .await
         .context("start the kubelet")?;
     let access = Arc::new(Delegated::new(clients.kubelet.clone(), &config.node_name));
-    let address = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), config.kubelet_port);
+    let address = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), config.settings.kubelet_port);
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?;
     let serving = kubelet.clone();
@@ -273,8 +271,10 @@ fn kubelet_config(config: &NodeConfig, clock: Clock) -> kubelet::Config {
         cgroup_prefix: cgroup_root(&config.data_dir),
         cluster_dns: vec![config.cluster_dns],
         cluster_domain: config.cluster_domain.clone(),
-        labels: config.labels.iter().cloned().collect(),
-        port: config.kubelet_port,
+        labels: config.settings.labels.iter().cloned().collect(),
+        port: config.settings.kubelet_port,
+        eviction: config.settings.eviction.clone(),
+        image_collection: config.settings.image_collection,
         version: "v1.37.0+keelson".to_owned(),
         clock,
         ..kubelet::Config::new(&config.node_name)

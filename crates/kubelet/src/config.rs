@@ -9,6 +9,21 @@ use k8s_openapi::api::core::v1::Taint;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use podlife::eviction::Thresholds;
 
+/// Shares of their disk, in percent, that decide when images go which no container uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageCollection {
+    /// From here on they are removed; 100: never.
+    pub high_percent: u8,
+    /// Down to here they are removed.
+    pub low_percent: u8,
+}
+
+impl Default for ImageCollection {
+    fn default() -> Self {
+        Self { high_percent: 85, low_percent: 80 }
+    }
+}
+
 /// See the module's text.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -46,6 +61,8 @@ pub struct Config {
     pub reserved: BTreeMap<String, Quantity>,
     /// From which point on the node is under pressure.
     pub eviction: Thresholds,
+    /// When images are removed.
+    pub image_collection: ImageCollection,
     /// The version to report.
     pub version: String,
     /// The program's name for events.
@@ -75,6 +92,7 @@ impl Config {
             port: 10250,
             reserved: BTreeMap::new(),
             eviction: Thresholds::default(),
+            image_collection: ImageCollection::default(),
             version: "v1.37.0".to_owned(),
             component: "kubelet".to_owned(),
             clock: Clock::system(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use client::EventKind;
 use cri::PodSandboxStatsFilter;
 use k8s_openapi::api::core::v1::Pod;
-use podlife::eviction::{self, Candidate, Level, Levels, Pressure, Shortage};
+use podlife::eviction::{self, Candidate, Level, Levels, Pressure, Shortage, Signal};
 use podlife::status::Verdict;
 use podlife::{pod, quantity};
 
@@ -42,22 +42,30 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 }
 
 async fn levels(shared: &Shared) -> Result<Levels, machine::MachineError> {
-    let disk = machine::disk(&shared.config.root)?;
-    let image_disk = match image_gc::file_system(shared).await {
-        Some(path) => machine::disk(&path)?,
-        None => machine::Disk::default(),
-    };
     let (most, running) = machine::process_ids()?;
-    Ok(Levels {
-        memory: Level {
-            total: u64::try_from(shared.place.node.memory_bytes).unwrap_or(0),
-            free: u64::try_from(machine::memory_available()?).unwrap_or(0),
-        },
-        disk: Level { total: disk.bytes, free: disk.bytes_free },
-        inodes: Level { total: disk.inodes, free: disk.inodes_free },
-        image_disk: Level { total: image_disk.bytes, free: image_disk.bytes_free },
-        process_ids: Level { total: most, free: most.saturating_sub(running) },
-    })
+    let memory = Level {
+        total: u64::try_from(shared.place.node.memory_bytes).unwrap_or(0),
+        free: u64::try_from(machine::memory_available()?).unwrap_or(0),
+    };
+    let process_ids = Level { total: most, free: most.saturating_sub(running) };
+    let mut levels = Levels::from([(Signal::Memory, memory), (Signal::ProcessIds, process_ids)]);
+    let disk = machine::disk(&shared.config.root)?;
+    levels.insert(Signal::Disk, bytes(&disk));
+    levels.insert(Signal::DiskInodes, inodes(&disk));
+    if let Some(path) = image_gc::file_system(shared).await {
+        let disk = machine::disk(&path)?;
+        levels.insert(Signal::ImageDisk, bytes(&disk));
+        levels.insert(Signal::ImageDiskInodes, inodes(&disk));
+    }
+    Ok(levels)
+}
+
+fn bytes(disk: &machine::Disk) -> Level {
+    Level { total: disk.bytes_usable, free: disk.bytes_free }
+}
+
+fn inodes(disk: &machine::Disk) -> Level {
+    Level { total: disk.inodes, free: disk.inodes_free }
 }
 
 fn report(shared: &Shared, watch: &mut Watch, shortages: &[Shortage]) {

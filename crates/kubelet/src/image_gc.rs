@@ -8,9 +8,8 @@ use std::time::Duration;
 use cri::{ContainerFilter, Image, ImageFilter, ImageSpec};
 use jiff::Timestamp;
 
-use crate::limits::{
-    IMAGE_AGE_MIN, IMAGE_DISK_HIGH_PERCENT, IMAGE_DISK_LOW_PERCENT, IMAGE_GC_PERIOD,
-};
+use crate::config::ImageCollection;
+use crate::limits::{IMAGE_AGE_MIN, IMAGE_GC_PERIOD};
 use crate::node::machine;
 use crate::shared::Shared;
 
@@ -29,11 +28,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         let Some(unused) = unused(&shared, &mut last_used).await else { continue };
         let Some(path) = file_system(&shared).await else { continue };
         let Ok(disk) = machine::disk(&path) else { continue };
-        let used = disk.bytes.saturating_sub(disk.bytes_free);
-        if used < disk.bytes / 100 * IMAGE_DISK_HIGH_PERCENT {
-            continue;
-        }
-        let mut to_free = used.saturating_sub(disk.bytes / 100 * IMAGE_DISK_LOW_PERCENT);
+        let mut to_free = to_free(&disk, &shared.config.image_collection);
         for image in unused {
             if to_free == 0 {
                 break;
@@ -43,6 +38,17 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             }
         }
     }
+}
+
+/// How many bytes of images should go.
+fn to_free(disk: &machine::Disk, bounds: &ImageCollection) -> u64 {
+    let used = disk.bytes_usable.saturating_sub(disk.bytes_free);
+    let share = |percent: u8| disk.bytes_usable / 100 * u64::from(percent);
+    // 100 turns the collection off, as upstream's does.
+    if bounds.high_percent >= 100 || used < share(bounds.high_percent) {
+        return 0;
+    }
+    used.saturating_sub(share(bounds.low_percent))
 }
 
 /// The images that no container uses and that have been there for a while, the longest unused first.
@@ -97,4 +103,25 @@ pub(crate) async fn remove_unused(shared: &Shared) -> usize {
         removed += usize::from(remove(shared, image).await);
     }
     removed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_go_from_the_high_mark_down_to_the_low_one() {
+        let bounds = |high_percent, low_percent| ImageCollection { high_percent, low_percent };
+        let disk = |free| machine::Disk {
+            bytes: 2000,
+            bytes_usable: 1000,
+            bytes_free: free,
+            ..machine::Disk::default()
+        };
+        for (free, high, low, freed) in
+            [(151, 85, 80, 0), (150, 85, 80, 50), (0, 85, 80, 200), (0, 100, 80, 0)]
+        {
+            assert_eq!(to_free(&disk(free), &bounds(high, low)), freed, "{free} {high} {low}");
+        }
+    }
 }

@@ -70,15 +70,10 @@ pub const LOG_LINE_BYTES_MAX: usize = 1 << 20;
 pub const EVICTION_PERIOD: Duration = Duration::from_secs(10);
 /// How often images are considered for removal.
 pub const IMAGE_GC_PERIOD: Duration = Duration::from_secs(300);
-/// Share of their disk, in percent, from which on unused images are removed.
-pub const IMAGE_DISK_HIGH_PERCENT: u64 = 85;
-/// Share of their disk, in percent, down to which unused images are removed.
-pub const IMAGE_DISK_LOW_PERCENT: u64 = 80;
 /// How long an image must have been unused before it is removed.
 pub const IMAGE_AGE_MIN: Duration = Duration::from_secs(120);
 /// How often a volume's disk use is measured against its limit.
 pub const VOLUME_USAGE_PERIOD: Duration = Duration::from_secs(60);
 
 const _: () = assert!(LEASE_PERIOD.as_secs() * 2 < LEASE_SECONDS as u64);
-const _: () = assert!(IMAGE_DISK_LOW_PERCENT < IMAGE_DISK_HIGH_PERCENT);
 const _: () = assert!(POD_PAUSE_MIN.as_millis() < POD_PAUSE_MAX.as_millis());

@@ -52,6 +52,8 @@ pub(crate) struct PodPulls {
     backoffs: Backoffs,
     running: HashMap<String, oneshot::Receiver<PullResult>>,
     last_errors: HashMap<String, (String, Timestamp)>,
+    /// Images that were fetched before the container that they are for was asked to start, by its name.
+    ahead: HashMap<String, (String, Present)>,
 }
 
 /// See the module's text; one per node.
@@ -97,6 +99,11 @@ impl Pulls {
         wake: impl FnOnce() + Send + 'static,
     ) -> PullState {
         let name = &wish.container.name;
+        if let Some((image, present)) = state.ahead.remove(name)
+            && image == wish.image()
+        {
+            return PullState::Present(present);
+        }
         if let Some(mut pull) = state.running.remove(name) {
             return match pull.try_recv() {
                 Err(oneshot::error::TryRecvError::Empty) => {
@@ -111,6 +118,21 @@ impl Pulls {
             };
         }
         self.check_or_start(state, wish, wake).await
+    }
+
+    /// Fetches the image of a container that will start later. `Pending` as long as the pull lasts.
+    pub(crate) async fn ensure_ahead(
+        &self,
+        state: &mut PodPulls,
+        wish: Wish<'_>,
+        wake: impl FnOnce() + Send + 'static,
+    ) -> PullState {
+        let answer = self.ensure(state, wish, wake).await;
+        if let PullState::Present(present) = &answer {
+            let fetched = (wish.image().to_owned(), present.clone());
+            state.ahead.insert(wish.container.name.clone(), fetched);
+        }
+        answer
     }
 
     async fn check_or_start(

@@ -55,13 +55,7 @@ impl Bench {
             resolv_conf: directory.path().join("resolv.conf"),
             clock: clock.clone(),
             // What this machine has left is none of a test's business.
-            eviction: podlife::eviction::Thresholds {
-                memory_available_bytes: 0,
-                disk_free_percent: 0,
-                inodes_free_percent: 0,
-                image_disk_free_percent: 0,
-                process_ids_free_percent: 0,
-            },
+            eviction: podlife::eviction::Thresholds::none(),
             ..Config::new("node")
         };
         let services = Arc::clone(&runtime);

@@ -69,6 +69,21 @@ pub struct PodActions {
     pub update: Vec<Update>,
 }
 
+/// Whether one of the containers to start follows one that ended because its definition changed.
+pub fn awaits_successor(pod: &Pod, observed: &Observed, start: &[ContainerRef]) -> bool {
+    start.iter().filter_map(|reference| pod::container(pod, *reference)).any(|container| {
+        observed.container(&container.name).is_some_and(|status| {
+            status.state == ContainerState::Exited && is_outdated(status, &container)
+        })
+    })
+}
+
+/// Whether a container was made from another definition.
+fn is_outdated(status: &ContainerStatus, container: &Container) -> bool {
+    let hash = status.annotations.get(ANNOTATION_HASH);
+    hash.is_some_and(|hash| *hash != hash::of_container(container))
+}
+
 /// See the module's text.
 pub fn compute_pod_actions(
     pod: &Pod,
@@ -312,8 +327,7 @@ impl Planner<'_> {
         title: &str,
     ) -> Option<(String, KillReason)> {
         let name = &container.name;
-        let hash = status.annotations.get(ANNOTATION_HASH);
-        if hash.is_some_and(|hash| *hash != hash::of_container(container)) {
+        if is_outdated(status, container) {
             return Some((format!("{title} {name} definition changed"), KillReason::Changed));
         }
         if container.liveness_probe.is_some() && self.probes.failed(&status.id, ProbeKind::Liveness)

@@ -1,40 +1,167 @@
 //! When the node has too little of something, and which pod has to go.
 
+use std::collections::BTreeMap;
+use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::{pod, resources};
+use crate::{pod, quantity, resources};
 
 /// How long a pressure is reported after it ended.
 pub const PRESSURE_LINGERS: Duration = Duration::from_secs(300);
 
-/// From which point on the node is under pressure; 0 turns a threshold off. The defaults are upstream's.
+/// What is watched, under the names of the kubelet's flag `--eviction-hard`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Signal {
+    /// `memory.available`, in bytes.
+    Memory,
+    /// `nodefs.available`: the kubelet's file system, in bytes.
+    Disk,
+    /// `nodefs.inodesFree`.
+    DiskInodes,
+    /// `imagefs.available`: the images' file system, in bytes.
+    ImageDisk,
+    /// `imagefs.inodesFree`.
+    ImageDiskInodes,
+    /// `pid.available`.
+    ProcessIds,
+}
+
+/// Every signal, the most urgent first.
+const SIGNALS: [Signal; 6] = [
+    Signal::Memory,
+    Signal::Disk,
+    Signal::ImageDisk,
+    Signal::DiskInodes,
+    Signal::ImageDiskInodes,
+    Signal::ProcessIds,
+];
+
+impl Signal {
+    /// The name that users write.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory.available",
+            Self::Disk => "nodefs.available",
+            Self::DiskInodes => "nodefs.inodesFree",
+            Self::ImageDisk => "imagefs.available",
+            Self::ImageDiskInodes => "imagefs.inodesFree",
+            Self::ProcessIds => "pid.available",
+        }
+    }
+
+    /// The resource that there is too little of, as events and messages name it.
+    fn resource(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Disk | Self::ImageDisk => "ephemeral-storage",
+            Self::DiskInodes | Self::ImageDiskInodes => "inodes",
+            Self::ProcessIds => "pids",
+        }
+    }
+
+    fn shown(self, amount: u64) -> String {
+        match self {
+            Self::Memory | Self::Disk | Self::ImageDisk => format!("{}Ki", amount / 1024),
+            Self::DiskInodes | Self::ImageDiskInodes | Self::ProcessIds => amount.to_string(),
+        }
+    }
+}
+
+/// How much has to be available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Thresholds {
-    /// Bytes of memory that must stay available.
-    pub memory_available_bytes: u64,
-    /// Percent of the disk that must stay free.
-    pub disk_free_percent: u64,
-    /// Percent of the inodes that must stay free.
-    pub inodes_free_percent: u64,
-    /// Percent of the images' disk that must stay free.
-    pub image_disk_free_percent: u64,
-    /// Percent of the process ids that must stay free.
-    pub process_ids_free_percent: u64,
+pub enum Threshold {
+    /// Bytes, inodes or process ids.
+    Amount(u64),
+    /// Hundredths of a percent of what there is.
+    Share(u64),
+}
+
+impl Threshold {
+    fn of(self, total: u64) -> u64 {
+        match self {
+            Self::Amount(amount) => amount,
+            Self::Share(share) => {
+                let amount = u128::from(total) * u128::from(share) / 10_000;
+                u64::try_from(amount).unwrap_or(u64::MAX)
+            }
+        }
+    }
+}
+
+/// Why a text names no thresholds.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ThresholdError {
+    /// A part is not `SIGNAL<QUANTITY`.
+    #[error("{0:?}: expected SIGNAL<QUANTITY, such as nodefs.available<10%")]
+    Form(String),
+    /// There is no such signal.
+    #[error("{0:?}: unknown signal; there are {known}", known = SIGNALS.map(Signal::name).join(", "))]
+    Signal(String),
+    /// The signal's amount is neither a quantity nor a percentage of at most 100.
+    #[error("{0:?}: expected a quantity such as 100Mi, or a percentage from 0% to 100%")]
+    Amount(String),
+    /// The signal is named twice.
+    #[error("{0:?}: named twice")]
+    Twice(&'static str),
+}
+
+/// From which point on the node is under pressure. A signal that is not named has no threshold; the defaults
+/// are upstream's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Thresholds(BTreeMap<Signal, Threshold>);
+
+impl Thresholds {
+    /// No threshold at all.
+    pub fn none() -> Self {
+        Self(BTreeMap::new())
+    }
 }
 
 impl Default for Thresholds {
     fn default() -> Self {
-        Self {
-            memory_available_bytes: 100 << 20,
-            disk_free_percent: 10,
-            inodes_free_percent: 5,
-            image_disk_free_percent: 15,
-            process_ids_free_percent: 0,
-        }
+        Self(BTreeMap::from([
+            (Signal::Memory, Threshold::Amount(100 << 20)),
+            (Signal::Disk, Threshold::Share(1000)),
+            (Signal::DiskInodes, Threshold::Share(500)),
+            (Signal::ImageDisk, Threshold::Share(1500)),
+            (Signal::ImageDiskInodes, Threshold::Share(500)),
+        ]))
     }
+}
+
+impl FromStr for Thresholds {
+    type Err = ThresholdError;
+
+    /// Reads the form of the kubelet's `--eviction-hard`: `SIGNAL<QUANTITY` separated by commas.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut all = BTreeMap::new();
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            let (name, amount) =
+                part.split_once('<').ok_or_else(|| ThresholdError::Form(part.to_owned()))?;
+            let signal = SIGNALS
+                .into_iter()
+                .find(|signal| signal.name() == name)
+                .ok_or_else(|| ThresholdError::Signal(name.to_owned()))?;
+            let amount =
+                threshold(amount).ok_or_else(|| ThresholdError::Amount(part.to_owned()))?;
+            if all.insert(signal, amount).is_some() {
+                return Err(ThresholdError::Twice(signal.name()));
+            }
+        }
+        Ok(Self(all))
+    }
+}
+
+fn threshold(text: &str) -> Option<Threshold> {
+    let nanos = quantity::nanos(text.strip_suffix('%').unwrap_or(text))?;
+    if !text.ends_with('%') {
+        return Some(Threshold::Amount(u64::try_from(nanos / 1_000_000_000).ok()?));
+    }
+    let share = u64::try_from(nanos / 10_000_000).ok()?;
+    (share <= 10_000).then_some(Threshold::Share(share))
 }
 
 /// What there is of something, and how much of it is free.
@@ -46,26 +173,8 @@ pub struct Level {
     pub free: u64,
 }
 
-impl Level {
-    fn is_below(self, percent: u64) -> bool {
-        self.total > 0 && percent > 0 && self.free < self.total / 100 * percent
-    }
-}
-
-/// What was measured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Levels {
-    /// Memory in bytes.
-    pub memory: Level,
-    /// The kubelet's file system in bytes.
-    pub disk: Level,
-    /// Its inodes.
-    pub inodes: Level,
-    /// The images' file system in bytes.
-    pub image_disk: Level,
-    /// Process ids.
-    pub process_ids: Level,
-}
+/// What was measured; what could not be is absent.
+pub type Levels = BTreeMap<Signal, Level>;
 
 /// Something there is too little of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,46 +187,18 @@ pub struct Shortage {
     pub available: String,
 }
 
-fn kibibytes(bytes: u64) -> String {
-    format!("{}Ki", bytes / 1024)
-}
-
 /// What there is too little of, the most urgent first.
 pub fn shortages(levels: &Levels, thresholds: &Thresholds) -> Vec<Shortage> {
-    let mut all = Vec::new();
-    let memory = levels.memory;
-    if memory.total > 0 && memory.free < thresholds.memory_available_bytes {
-        all.push(Shortage {
-            resource: "memory",
-            threshold: kibibytes(thresholds.memory_available_bytes),
-            available: kibibytes(memory.free),
-        });
-    }
-    for (level, percent) in [
-        (levels.disk, thresholds.disk_free_percent),
-        (levels.image_disk, thresholds.image_disk_free_percent),
-    ] {
-        if level.is_below(percent) {
-            all.push(Shortage {
-                resource: "ephemeral-storage",
-                threshold: (level.total / 100 * percent).to_string(),
-                available: kibibytes(level.free),
-            });
-        }
-    }
-    for (resource, level, percent) in [
-        ("inodes", levels.inodes, thresholds.inodes_free_percent),
-        ("pids", levels.process_ids, thresholds.process_ids_free_percent),
-    ] {
-        if level.is_below(percent) {
-            all.push(Shortage {
-                resource,
-                threshold: (level.total / 100 * percent).to_string(),
-                available: level.free.to_string(),
-            });
-        }
-    }
-    all
+    let shortage = |signal: Signal| {
+        let level = levels.get(&signal).filter(|level| level.total > 0)?;
+        let threshold = thresholds.0.get(&signal)?.of(level.total);
+        (level.free < threshold).then(|| Shortage {
+            resource: signal.resource(),
+            threshold: signal.shown(threshold),
+            available: signal.shown(level.free),
+        })
+    };
+    SIGNALS.into_iter().filter_map(shortage).collect()
 }
 
 /// A pressure that is reported until it has been over for a while.
@@ -168,12 +249,12 @@ mod tests {
 
     #[test]
     fn shortages_are_named() {
-        let mut levels = Levels {
-            memory: Level { total: 1 << 30, free: 50 << 20 },
-            disk: Level { total: 1000, free: 99 },
-            inodes: Level { total: 1000, free: 500 },
-            ..Levels::default()
-        };
+        let mut levels = Levels::from([
+            (Signal::Memory, Level { total: 1 << 30, free: 50 << 20 }),
+            (Signal::Disk, Level { total: 1000 << 20, free: 99 << 20 }),
+            (Signal::DiskInodes, Level { total: 1000, free: 50 }),
+            (Signal::ImageDisk, Level::default()),
+        ]);
         let found = shortages(&levels, &Thresholds::default());
         let names: Vec<&str> = found.iter().map(|it| it.resource).collect();
         assert_eq!(names, ["memory", "ephemeral-storage"]);
@@ -181,9 +262,31 @@ mod tests {
             (found[0].threshold.as_str(), found[0].available.as_str()),
             ("102400Ki", "51200Ki")
         );
-        levels.memory.free = 1 << 30;
-        levels.disk.free = 100;
+        assert!(shortages(&levels, &Thresholds::none()).is_empty());
+        levels.insert(Signal::Memory, Level { total: 1 << 30, free: 1 << 30 });
+        levels.insert(Signal::Disk, Level { total: 1000 << 20, free: 100 << 20 });
         assert!(shortages(&levels, &Thresholds::default()).is_empty());
+    }
+
+    #[test]
+    fn thresholds_are_read_as_the_kubelet_reads_them() {
+        let usual = "memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%, \
+                     imagefs.available<15%,imagefs.inodesFree<5%";
+        assert_eq!(usual.parse(), Ok(Thresholds::default()));
+        assert_eq!("".parse(), Ok(Thresholds::none()));
+        let fraction = Thresholds(BTreeMap::from([(Signal::ProcessIds, Threshold::Share(50))]));
+        assert_eq!("pid.available<0.5%".parse(), Ok(fraction));
+        for (text, says) in [
+            ("nodefs.available=10%", "expected SIGNAL<QUANTITY"),
+            ("disk<10%", "unknown signal; there are memory.available, nodefs.available"),
+            ("nodefs.available<much", "expected a quantity"),
+            ("nodefs.available<101%", "from 0% to 100%"),
+            ("memory.available<-1Mi", "expected a quantity"),
+            ("pid.available<1,pid.available<2", "named twice"),
+        ] {
+            let error = text.parse::<Thresholds>().unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::cluster::{note, tail};
+use crate::cluster::{WHATEVER_THE_DISK, note, tail};
 use crate::network::{ip, output};
 use crate::{Cluster, Namespace, wait_until};
 
@@ -93,7 +93,7 @@ impl Agent {
         command.arg("agent").arg("--data-dir").arg(agent.data_dir());
         command.args(["--server", &format!("https://{}:6443", segment.address(1))]);
         command.args(["--token", token.trim(), "--node-name", name]);
-        command.args(["--node-ip", &segment.address(2)]);
+        command.args(["--node-ip", &segment.address(2)]).args(WHATEVER_THE_DISK);
         command.stdout(log.try_clone()?).stderr(log);
         agent.process = Some(command.spawn().context("start the agent")?);
         agent.wait_ready()?;

@@ -17,6 +17,11 @@ const READY_MAX: Duration = Duration::from_secs(90);
 /// How long a server may take to end.
 const END_MAX: Duration = Duration::from_secs(20);
 
+/// How full the disk is belongs to the machine that tests run on: it must neither evict their pods nor remove
+/// their images.
+pub const WHATEVER_THE_DISK: [&str; 4] =
+    ["--eviction-hard", "memory.available<100Mi", "--image-gc-high-threshold", "100"];
+
 /// How a cluster is started.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -99,7 +104,7 @@ impl Cluster {
         let mut command = self.network.command(&self.binary);
         command.arg("server").arg("--data-dir").arg(self.data_dir());
         command.arg("--write-kubeconfig").arg(self.kubeconfig()).args(["--node-name", "node1"]);
-        command.args(&self.arguments).current_dir(self.folder.path());
+        command.args(WHATEVER_THE_DISK).args(&self.arguments).current_dir(self.folder.path());
         command.stdout(log.try_clone()?).stderr(log);
         self.spawned = Instant::now();
         let child = command.spawn().context("start the server")?;

@@ -81,6 +81,9 @@ pub(crate) fn boot_time(now: jiff::Timestamp) -> Option<jiff::Timestamp> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Disk {
     pub(crate) bytes: u64,
+    /// Without what the file system holds back for its own use: nobody can fill that, so it counts neither as
+    /// used nor as free.
+    pub(crate) bytes_usable: u64,
     pub(crate) bytes_free: u64,
     pub(crate) inodes: u64,
     pub(crate) inodes_free: u64,
@@ -89,7 +92,10 @@ pub(crate) struct Disk {
 pub(crate) fn disk(path: &Path) -> Result<Disk, MachineError> {
     let stat = rustix::fs::statvfs(path)
         .map_err(|error| MachineError { path: path.to_owned(), source: error.into() })?;
+    let held_back = stat.f_bfree.saturating_sub(stat.f_bavail);
+    let usable = stat.f_blocks.saturating_sub(held_back);
     Ok(Disk {
+        bytes_usable: usable.saturating_mul(stat.f_frsize),
         bytes: stat.f_blocks.saturating_mul(stat.f_frsize),
         bytes_free: stat.f_bavail.saturating_mul(stat.f_frsize),
         inodes: stat.f_files,

@@ -27,6 +27,8 @@ struct Watcher {
 struct State {
     objects: BTreeMap<Key, (Value, u64)>,
     revision: u64,
+    /// Every version of every pod, the oldest first.
+    versions: Vec<Value>,
     watchers: Vec<Watcher>,
     requests: Vec<String>,
 }
@@ -92,6 +94,12 @@ impl FakeApi {
         self.get("pods", "ns", name).map(|value| serde_json::from_value(value).unwrap())
     }
 
+    /// Every version of every pod so far.
+    pub(crate) fn pod_versions(&self) -> Vec<Pod> {
+        let versions = self.state.lock().versions.clone();
+        versions.into_iter().map(|value| serde_json::from_value(value).unwrap()).collect()
+    }
+
     /// Creates or replaces an object.
     pub(crate) fn put(&self, plural: &str, mut value: Value) -> Value {
         let mut state = self.state.lock();
@@ -113,6 +121,9 @@ impl FakeApi {
             text(&value, "/metadata/name").to_owned(),
         );
         state.objects.insert(key, (value.clone(), revision));
+        if plural == "pods" {
+            state.versions.push(value.clone());
+        }
         let object = to_object(&value, revision);
         state.watchers.retain(|watcher| {
             !selected(&watcher.scope, plural, &value)

@@ -219,6 +219,29 @@ async fn a_failing_liveness_probe_restarts_and_readiness_follows_its_probe() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_changed_image_replaces_the_container_and_the_pod_stays_ready() {
+    let bench = Bench::start().await;
+    bench.pod(one(json!({})));
+    bench.until("ready", is_ready).await;
+    bench.api.edit("pods", "ns", "p", |pod| pod["spec"]["containers"][0]["image"] = json!("j"));
+    bench.until("restarted", |pod| restarts(pod) == 1).await;
+    let versions = bench.api.pod_versions();
+    let mut since_ready = versions.iter().skip_while(|pod| !is_ready(pod));
+    assert!(since_ready.all(is_ready), "{versions:?}");
+    assert_eq!(bench.runtime.log().iter().filter(|it| it.starts_with("start a")).count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_image_that_cannot_be_pulled_is_reported() {
+    let bench = Bench::start().await;
+    bench.pod(one(json!({})));
+    bench.until("ready", is_ready).await;
+    bench.runtime.fail_pulls("j", Some(cri::Error::NotFound("none".into())));
+    bench.api.edit("pods", "ns", "p", |pod| pod["spec"]["containers"][0]["image"] = json!("j"));
+    bench.until("unready", |pod| !is_ready(pod) && waiting(pod).contains("ImagePull")).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_startup_probe_gates_readiness() {
     let bench = Bench::start().await;
     bench.runtime.script_exec("started", &[1, 1, 0]);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use client::EventKind;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, DownwardAPIVolumeFile, Pod};
-use podlife::actions::{PodActions, compute_pod_actions};
+use podlife::actions::{KillReason, PodActions, awaits_successor, compute_pod_actions};
 use podlife::admit::{NodeState, admit};
 use podlife::container::{SandboxParts, sandbox_config};
 use podlife::env::Referenced;
@@ -113,7 +113,12 @@ impl Worker {
     async fn carry_out(&mut self) -> Next {
         self.finish_hooks();
         let mut actions = self.plan();
-        self.publish(false);
+        // Between a container and its successor the pod would be reported unready for an instant: what is
+        // reported instead is whether the successor started.
+        let is_replacing = awaits_successor(&self.pod, &self.observed, &actions.start);
+        if !is_replacing {
+            self.publish(false);
+        }
         if actions.kill_pod && !actions.create_sandbox {
             self.begin_stopping();
             return Next::Wake;
@@ -127,7 +132,7 @@ impl Worker {
             let message = "Pod sandbox changed, it will be killed and re-created.".to_owned();
             self.shared.events.pod(&self.pod, EventKind::Normal, "SandboxChanged", message);
         }
-        for kill in &actions.kill {
+        for kill in actions.kill.iter().filter(|kill| kill.reason != KillReason::Changed) {
             self.begin_kill_for(kill);
         }
         for update in &actions.update {
@@ -135,8 +140,14 @@ impl Worker {
         }
         let referenced = match self.prepare().await {
             Ok(referenced) => referenced,
-            Err(next) => return next,
+            Err(next) => {
+                if is_replacing {
+                    self.publish(true);
+                }
+                return next;
+            }
         };
+        self.stop_changed(&actions, &referenced).await;
         if actions.create_sandbox {
             if let Err(next) = self.create_sandbox(actions.attempt).await {
                 return next;
@@ -146,19 +157,23 @@ impl Worker {
         }
         let retry = self.start_all(&actions, &referenced).await;
         self.failures = 0;
-        self.finish_sync().await;
+        self.finish_sync(&actions).await;
         retry.map_or(Next::Wake, Next::At)
     }
 
     /// Looks once more after acting, reports, and follows the probes.
-    async fn finish_sync(&mut self) {
+    async fn finish_sync(&mut self, actions: &PodActions) {
         if let Err(error) = self.observe().await {
             tracing::warn!(pod = %pod::described(&self.pod), %error, "cannot look at a pod");
             self.signals.wake.notify_one();
             return;
         }
         self.follow_probes(false);
-        self.publish(true);
+        // The end of a stop that this look began wakes the worker, which then starts the successor.
+        let is_stopping = actions.kill.iter().any(|kill| kill.reason == KillReason::Changed);
+        if !(is_stopping && awaits_successor(&self.pod, &self.observed, &actions.start)) {
+            self.publish(true);
+        }
         self.collect_garbage().await;
     }
 

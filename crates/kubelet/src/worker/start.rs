@@ -6,7 +6,7 @@ use client::EventKind;
 use cri::{ContainerState, ContainerStatus};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Container;
-use podlife::actions::PodActions;
+use podlife::actions::{KillReason, PodActions};
 use podlife::backoff::go_duration;
 use podlife::container::{ContainerParts, SandboxParts, container_config, sandbox_config};
 use podlife::downward::DownwardFacts;
@@ -145,6 +145,28 @@ impl Worker {
         let message = format!("back-off {pause} restarting failed container={name} pod={pod}");
         self.start_errors.insert(name.clone(), StartError::new("CrashLoopBackOff", message));
         Some(waiting.until)
+    }
+
+    /// Stops containers whose definition changed. One serves until its new image is there, or cannot be had.
+    pub(super) async fn stop_changed(&mut self, actions: &PodActions, referenced: &Referenced) {
+        for kill in actions.kill.iter().filter(|kill| kill.reason == KillReason::Changed) {
+            if self.is_being_killed(&kill.id) || !self.pulls_ahead(&kill.name, referenced).await {
+                self.begin_kill_for(kill);
+            }
+        }
+    }
+
+    /// Whether the image of a container is still on its way.
+    async fn pulls_ahead(&mut self, name: &str, referenced: &Referenced) -> bool {
+        let Some((reference, container)) = pod::find(&self.pod, name) else { return false };
+        let secrets = references::pull_secrets(&self.pod, referenced);
+        let now = self.now();
+        let wish =
+            Wish { pod: &self.pod, reference, container: &container, secrets: &secrets, now };
+        let wake = self.waker();
+        let pulls = self.shared.pulls.clone();
+        let state = pulls.ensure_ahead(&mut self.pulls, wish, wake).await;
+        matches!(state, PullState::Pending)
     }
 
     async fn image(

@@ -137,6 +137,10 @@ impl Worker {
         self.begin_kill(&kill.id, &kill.name, seconds, message);
     }
 
+    pub(super) fn is_being_killed(&self, id: &str) -> bool {
+        self.kills.get(id).is_some_and(|run| !run.is_finished())
+    }
+
     /// Stops a container within `seconds`; one that is being stopped already only gets less time.
     pub(super) fn begin_kill(
         &mut self,
