@@ -62,7 +62,7 @@ impl Kubelet {
         scope: &task::Scope,
     ) -> Result<Self, StartError> {
         for path in [config.root.join("pods"), config.pod_logs(), config.container_logs()] {
-            std::fs::create_dir_all(&path).map_err(|source| StartError::Directory {
+            linux::directory::create_spread(&path).map_err(|source| StartError::Directory {
                 path: path.display().to_string(),
                 source,
             })?;

@@ -2,6 +2,7 @@
 
 pub mod cgroup;
 pub mod conntrack;
+pub mod directory;
 pub mod folder_watch;
 pub mod memory;
 pub mod mount;

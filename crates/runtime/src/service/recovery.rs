@@ -27,7 +27,7 @@ impl Runtime {
 
     fn load(&self) -> Result<()> {
         for directory in self.inner.paths.directories() {
-            fs::create_dir_all(&directory)
+            linux::directory::create_spread(&directory)
                 .map_err(|error| Error::internal("create directory", &error))?;
         }
         for directory in self.inner.paths.private_directories() {
