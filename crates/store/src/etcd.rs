@@ -17,6 +17,7 @@ mod freshness;
 mod keys;
 mod members;
 mod options;
+mod trust;
 mod wire;
 
 use compactor::Compactor;
@@ -164,11 +165,11 @@ impl EtcdStore {
                     return Err(StoreError::Compacted { requested: after, compacted });
                 }
                 Ok(Err(Ended::Failed(error))) => {
-                    following.leave(&self.inner.members);
+                    following.leave();
                     return Err(error);
                 }
                 Err(late) => {
-                    following.leave(&self.inner.members);
+                    following.leave();
                     return Err(StoreError::engine("read the history", late));
                 }
             };

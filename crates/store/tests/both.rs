@@ -10,6 +10,9 @@ use std::sync::Arc;
 
 use store::embedded::{EmbeddedOptions, EmbeddedStore};
 
+#[path = "shared/authority.rs"]
+#[expect(dead_code, reason = "shared with the tests of trust")]
+mod authority;
 #[path = "shared/behaviour.rs"]
 mod behaviour;
 #[path = "shared/etcd.rs"]
@@ -17,6 +20,9 @@ mod behaviour;
 mod etcd_cluster;
 #[path = "shared/history.rs"]
 mod history;
+#[path = "shared/network.rs"]
+#[expect(dead_code, reason = "shared with the tests of faults")]
+mod network;
 #[path = "shared/transactions.rs"]
 mod transactions;
 #[path = "shared/workload.rs"]

@@ -12,7 +12,7 @@ use tonic::Streaming;
 
 use super::convert::{commit, commits, header, number, revision};
 use super::keys::Keys;
-use super::members::{Members, settle};
+use super::members::Members;
 use super::wire;
 use crate::commit::Commit;
 use crate::fanout::Fanout;
@@ -94,14 +94,14 @@ impl Feed {
                 next = following.next(&self.keys) => next,
                 () = self.elsewhere.notified() => {
                     let error = std::io::Error::from(std::io::ErrorKind::TimedOut);
-                    following.leave(&self.members);
+                    following.leave();
                     return Ended::Failed(StoreError::engine("bring changes in time", error));
                 }
             };
             match next {
                 Ok(news) => self.pass_on(news),
                 Err(ended) => {
-                    following.leave(&self.members);
+                    following.leave();
                     return ended;
                 }
             }
@@ -139,6 +139,7 @@ pub(super) struct News {
 
 /// A watch of one member.
 pub(super) struct Following {
+    members: Arc<Members>,
     stream: Streaming<wire::WatchResponse>,
     at: usize,
     after: u64,
@@ -149,7 +150,7 @@ pub(super) struct Following {
 impl Following {
     /// Watches `range`, which is one of etcd's, behind the revision `after`.
     pub(super) async fn open(
-        members: &Members,
+        members: &Arc<Members>,
         range: &KeyRange,
         after: u64,
     ) -> Result<Self, StoreError> {
@@ -163,11 +164,12 @@ impl Following {
         };
         let request = wire::WatchRequest { create: Some(create) };
         let (stream, at) = members.stream(WATCH, request).await?;
-        Ok(Self { stream, at, after, fragments: Vec::new() })
+        Ok(Self { members: Arc::clone(members), stream, at, after, fragments: Vec::new() })
     }
 
-    pub(super) fn leave(&self, members: &Members) {
-        members.leave(self.at);
+    /// Turns away from the member.
+    pub(super) fn leave(&self) {
+        self.members.leave(self.at);
     }
 
     /// The next changes. Safe to drop while it waits.
@@ -176,7 +178,10 @@ impl Following {
             let answer = match self.stream.message().await {
                 Ok(Some(answer)) => answer,
                 Ok(None) => return Err(Ended::Failed(StoreError::Closed)),
-                Err(status) => return Err(Ended::Failed(settle(status, "watch"))),
+                Err(status) => {
+                    let error = self.members.settle(self.at, status, "watch");
+                    return Err(Ended::Failed(error));
+                }
             };
             if answer.canceled {
                 return Err(cancelled(&answer));

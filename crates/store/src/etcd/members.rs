@@ -17,6 +17,7 @@ use tonic::{Code, Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 use super::options::EtcdOptions;
+use super::trust;
 use crate::limits::{
     ETCD_ANSWER_BYTES_MAX, ETCD_ATTEMPTS_MAX, ETCD_BACKOFF, ETCD_CONNECT_MAX, ETCD_PING_ANSWER_MAX,
     ETCD_PING_PERIOD, ETCD_READ_MAX, ETCD_WRITE_MAX,
@@ -52,18 +53,21 @@ pub(super) struct Members {
     channels: Vec<Channel>,
     current: AtomicUsize,
     clock: Clock,
+    options: EtcdOptions,
 }
 
 impl Members {
     /// Connects to nobody yet.
     pub(super) fn new(options: &EtcdOptions) -> Result<Self, StoreError> {
+        trust::check(options)?;
         let channels = options.servers.iter().map(|server| channel(server, options));
         let channels = channels.collect::<Result<Vec<_>, _>>()?;
         if channels.is_empty() {
             let reason = "no etcd server is named".to_owned();
             return Err(StoreError::InvalidOption { reason });
         }
-        Ok(Self { channels, current: AtomicUsize::new(0), clock: options.clock.clone() })
+        let (clock, options) = (options.clock.clone(), options.clone());
+        Ok(Self { channels, current: AtomicUsize::new(0), clock, options })
     }
 
     /// Asks one member after the other, as far as `repeat` allows.
@@ -91,16 +95,17 @@ impl Members {
                 Fault::Final(error) => return Err(error),
                 Fault::Unknown(status) if repeat == Repeat::OnlyUndone => {
                     self.leave(at);
-                    return Err(StoreError::Uncertain {
-                        attempted,
-                        source: Arc::new(words(&status)),
-                    });
+                    let source = Arc::new(self.words(at, &status).0);
+                    return Err(StoreError::Uncertain { attempted, source });
                 }
                 Fault::Undone(status) | Fault::Unknown(status) => status,
             };
             self.leave(at);
-            if attempt >= ETCD_ATTEMPTS_MAX {
-                return Err(StoreError::engine(attempted, words(&status)));
+            let (words, is_distrust) = self.words(at, &status);
+            // Trust does not come with time.
+            let attempts_max = if is_distrust { self.channels.len() } else { ETCD_ATTEMPTS_MAX };
+            if attempt >= attempts_max {
+                return Err(StoreError::engine(attempted, words));
             }
             // The others are tried at once; only when all have failed there is something to wait for.
             if attempt % self.channels.len() == 0 {
@@ -158,7 +163,7 @@ impl Members {
             Ok(stream) => Ok((stream, at)),
             Err(status) => {
                 self.leave(at);
-                Err(settle(status, "open a stream"))
+                Err(self.settle(at, status, "open a stream"))
             }
         }
     }
@@ -187,11 +192,32 @@ impl Members {
             match answered.unwrap_or_else(|_| Err(silent())) {
                 Ok(Some(answer)) => return Ok(answer),
                 Ok(None) => last = Some(StoreError::Closed),
-                Err(status) => last = Some(settle(status, attempted)),
+                Err(status) => last = Some(self.settle(at, status, attempted)),
             }
             self.leave(at);
         }
         Err(last.unwrap_or(StoreError::Closed))
+    }
+
+    /// The error of something that is tried only once.
+    pub(super) fn settle(&self, at: usize, status: Status, attempted: &'static str) -> StoreError {
+        match judge(status) {
+            Fault::Final(error) => error,
+            Fault::Undone(status) | Fault::Unknown(status) => {
+                StoreError::engine(attempted, self.words(at, &status).0)
+            }
+        }
+    }
+
+    /// What a member or the connection to it says; and whether one does not trust the other.
+    fn words(&self, at: usize, status: &Status) -> (Words, bool) {
+        let words = words(status);
+        let server = self.options.servers.get(at % self.channels.len());
+        let explained = trust::explain(&words.0, server.map_or("", String::as_str), &self.options);
+        match explained {
+            Some(explained) => (Words(format!("{explained} ({words})")), true),
+            None => (words, false),
+        }
     }
 
     async fn grpc(&self, at: usize) -> Result<Grpc<Channel>, Status> {
@@ -239,7 +265,11 @@ fn channel(server: &str, options: &EtcdOptions) -> Result<Channel, StoreError> {
         }
         endpoint = endpoint.tls_config(tls).map_err(|error| {
             let cause = std::error::Error::source(&error).map(ToString::to_string);
-            invalid(&format!("{error}: {}", cause.unwrap_or_default()))
+            let cause = cause.unwrap_or_default();
+            match trust::unusable(&cause) {
+                Some(reason) => StoreError::InvalidOption { reason: reason.to_owned() },
+                None => invalid(&format!("{error}: {cause}")),
+            }
         })?;
     }
     Ok(endpoint.connect_lazy())
@@ -281,16 +311,6 @@ fn words(status: &Status) -> Words {
         Some(deepest) => Words(format!("{message}: {deepest}")),
         None if message.is_empty() => Words(status.code().to_string()),
         None => Words(message.to_owned()),
-    }
-}
-
-/// The error of something that is tried only once.
-pub(super) fn settle(status: Status, attempted: &'static str) -> StoreError {
-    match judge(status) {
-        Fault::Final(error) => error,
-        Fault::Undone(status) | Fault::Unknown(status) => {
-            StoreError::engine(attempted, words(&status))
-        }
     }
 }
 

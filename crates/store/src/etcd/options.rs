@@ -6,7 +6,7 @@ use bytes::Bytes;
 use clock::Clock;
 
 /// Settings of an [`EtcdStore`](super::EtcdStore).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct EtcdOptions {
     /// The members, as `https://HOST:PORT` or `http://HOST:PORT`; all should be named.
     pub servers: Vec<String>,
@@ -22,6 +22,15 @@ pub struct EtcdOptions {
     pub history_age_max: Duration,
     /// Where the compactor gets the time from.
     pub clock: Clock,
+}
+
+/// Without the key.
+impl std::fmt::Debug for EtcdOptions {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (servers, prefix) = (&self.servers, &self.prefix);
+        let mut shown = formatter.debug_struct("EtcdOptions");
+        shown.field("servers", servers).field("prefix", prefix).finish_non_exhaustive()
+    }
 }
 
 impl EtcdOptions {

@@ -28,6 +28,7 @@ struct Shared {
     clock: AtomicU64,
     done: AtomicBool,
     acknowledged: AtomicU64,
+    slowest_ms: AtomicU64,
 }
 
 impl Shared {
@@ -51,6 +52,8 @@ pub(crate) struct Outcome {
     pub(crate) acknowledged: usize,
     pub(crate) unknown: usize,
     pub(crate) failed: usize,
+    /// The longest that somebody waited for an answer of any kind.
+    pub(crate) slowest_answer: Duration,
 }
 
 impl Workload {
@@ -139,6 +142,7 @@ impl Workload {
             acknowledged: count(|told| matches!(told, Told::Committed(_))),
             unknown: count(|told| matches!(told, Told::Unknown)),
             failed: count(|told| matches!(told, Told::Failed)),
+            slowest_answer: Duration::from_millis(self.shared.slowest_ms.load(Ordering::Relaxed)),
         }
     }
 }
@@ -191,7 +195,10 @@ impl Client {
                 }
             };
             let begun = self.shared.now();
+            let asking = std::time::Instant::now();
             let (told, learned) = self.ask(&asked).await;
+            let waited_ms = u64::try_from(asking.elapsed().as_millis()).unwrap();
+            self.shared.slowest_ms.fetch_max(waited_ms, Ordering::Relaxed);
             let ended = self.shared.now();
             known[usize::from(at)] = learned.unwrap_or(after);
             // A deletion of what is not there changes nothing; there is nothing to check.
@@ -254,4 +261,5 @@ pub(crate) async fn run_undisturbed(servers: &[Server]) {
     let outcome = workload.finish(&servers[0]).await;
     assert_eq!((outcome.unknown, outcome.failed), (0, 0));
     assert!(outcome.acknowledged as u64 >= UNDISTURBED_WRITES);
+    assert!(outcome.slowest_answer < SETTLE_MAX);
 }
