@@ -85,8 +85,28 @@ pub fn store_failure(error: &StoreError) -> Status {
         StoreError::Compacted { .. } => Status::expired(
             "The provided continue parameter is too old to display a consistent list result.",
         ),
+        // No reason, no time after which to try again: clients must not do a write twice by themselves.
+        StoreError::Uncertain { source, .. } => {
+            tracing::warn!(error = error as &dyn std::error::Error, "the outcome is unknown");
+            Status::failure(500, "", etcd_words(&**source).unwrap_or_else(timed_out))
+        }
+        StoreError::Engine { source, .. } => match etcd_words(&**source) {
+            Some(words) => Status::failure(500, "", words),
+            None => Status::internal(error),
+        },
         other => Status::internal(other),
     }
+}
+
+/// What clients of upstream's server are told when etcd does not answer in time.
+fn timed_out() -> String {
+    "etcdserver: request timed out".to_owned()
+}
+
+/// What etcd itself said, where it said something.
+fn etcd_words(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.find_map(|cause| Some(cause.to_string()).filter(|text| text.starts_with("etcdserver: ")))
 }
 
 /// The form in which a client wants objects.
@@ -312,4 +332,26 @@ fn unacceptable() -> Status {
     Status::not_acceptable(
         "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_outcome_is_told_as_upstream_tells_it() {
+        for (said, expected) in [
+            ("etcdserver: leader changed", "etcdserver: leader changed"),
+            ("the member did not answer in time", "etcdserver: request timed out"),
+        ] {
+            let source = Arc::new(std::io::Error::other(said));
+            let status = store_failure(&StoreError::Uncertain { attempted: "commit", source });
+            assert_eq!((status.code, status.reason, &*status.message), (500, "", expected));
+            assert_eq!(status.details.retry_after_seconds, 0);
+        }
+        let source = Arc::new(std::io::Error::other("the disk is on fire"));
+        let status = store_failure(&StoreError::Engine { attempted: "write", source });
+        assert_eq!((status.code, status.reason), (500, "InternalError"));
+        assert!(!status.message.contains("etcdserver"), "{}", status.message);
+    }
 }

@@ -199,6 +199,10 @@ impl Server {
                 return Err(Status::invalid("meta.k8s.io", "ListOptions", "", &[error]));
             }
         } else if revision > 0 {
+            // Another server may have told of it before it came here; what is behind it is to be shown,
+            // not what leads up to it. One that never comes is waited for by the watch itself.
+            let wait = self.caches.applied(revision);
+            let _there = tokio::time::timeout(crate::limits::FRESH_READ_MAX, wait).await;
             let cursor = cache.cursor_after(revision);
             return Ok(cursor.map(|cursor| Start { initial: VecDeque::new(), cursor, revision }));
         }
