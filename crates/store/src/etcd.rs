@@ -2,7 +2,8 @@
 //!
 //! Writes and reads go to the cluster. One watch of the whole prefix feeds all watchers of this process; it
 //! survives the loss of members (`etcd/feed.rs`). Which member is asked and what is tried again is decided in
-//! `etcd/members.rs`: a write whose outcome is unknown is reported as such and never tried twice.
+//! `etcd/members.rs`: a write whose outcome is unknown is reported as such, and tried again only where it cannot take
+//! place twice (`etcd/doubt.rs`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use task::Scope;
 
 mod compactor;
 mod convert;
+mod doubt;
 mod feed;
 mod freshness;
 mod keys;
@@ -22,10 +24,11 @@ mod wire;
 
 use compactor::Compactor;
 use convert::{header, key_value, number};
+use doubt::Tie;
 use feed::{Ended, Feed, Following};
 use freshness::{Freshness, newest_revision};
 use keys::Keys;
-use members::{Members, Repeat};
+use members::{Answered, Members, Repeat};
 pub use options::EtcdOptions;
 
 use crate::fanout::Fanout;
@@ -226,10 +229,18 @@ impl Store for EtcdStore {
         });
         let lease = leases.last();
         let inner = &self.inner;
+        let tie = Tie::of(&transaction);
+        let repeat = if tie.is_some() { Repeat::Tied } else { Repeat::OnlyUndone };
         let request = convert::transaction(&inner.keys, transaction)?;
-        let asking = inner.members.call(TXN, "commit a transaction", request, Repeat::OnlyUndone);
+        let asking = inner.members.call_with_doubt(TXN, "commit a transaction", request, repeat);
         match asking.await {
-            Ok(response) => Ok(convert::result(&inner.keys, response)),
+            Ok(Answered { answer, is_doubtful }) => {
+                let result = convert::result(&inner.keys, answer);
+                match tie.filter(|_| is_doubtful) {
+                    Some(tie) => tie.settle(&inner.members, &inner.keys, result).await,
+                    None => Ok(result),
+                }
+            }
             Err(StoreError::LeaseNotFound(id)) => {
                 Err(StoreError::LeaseNotFound(lease.unwrap_or(id)))
             }

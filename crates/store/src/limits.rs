@@ -51,6 +51,10 @@ pub const ETCD_CONNECT_MAX: Duration = Duration::from_secs(2);
 pub const ETCD_READ_MAX: Duration = Duration::from_secs(2);
 /// How long a member of etcd may take over a write before its outcome counts as unknown.
 pub const ETCD_WRITE_MAX: Duration = Duration::from_secs(5);
+/// How long a member of etcd may take over a write that may be tried again before another is asked.
+pub const ETCD_TIED_WRITE_MAX: Duration = Duration::from_secs(2);
+/// How often members are asked what became of such a write.
+pub const ETCD_FATE_ATTEMPTS_MAX: usize = 3;
 /// How often members are asked for one answer, all together.
 pub const ETCD_ATTEMPTS_MAX: usize = 12;
 /// The first and the longest pause when no member has answered.

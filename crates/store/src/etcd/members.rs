@@ -1,7 +1,8 @@
 //! The members of the cluster: which one is asked, for how long, and what is tried again elsewhere.
 //!
 //! Reads may be asked again of another member at will. A write may not, once it could have reached one: it
-//! might take place twice. What etcd answers is told apart here from what it did not answer.
+//! might take place twice; unless it is tied to a revision (`etcd/doubt.rs`). What etcd answers is told apart here
+//! from what it did not answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +21,7 @@ use super::options::EtcdOptions;
 use super::trust;
 use crate::limits::{
     ETCD_ANSWER_BYTES_MAX, ETCD_ATTEMPTS_MAX, ETCD_BACKOFF, ETCD_CONNECT_MAX, ETCD_PING_ANSWER_MAX,
-    ETCD_PING_PERIOD, ETCD_READ_MAX, ETCD_WRITE_MAX,
+    ETCD_PING_PERIOD, ETCD_READ_MAX, ETCD_TIED_WRITE_MAX, ETCD_WRITE_MAX,
 };
 use crate::{LeaseId, Revision, StoreError};
 
@@ -32,8 +33,29 @@ const WINDOW_BYTES: u32 = 8 << 20;
 pub(super) enum Repeat {
     /// It changes nothing, or the same again.
     Harmless,
+    /// It can take place once at most, however often it is asked for; whether an earlier attempt has, the
+    /// answer to a later one does not tell.
+    Tied,
     /// Only when it certainly did not take place.
     OnlyUndone,
+}
+
+impl Repeat {
+    /// How long a member may take before another is asked, or the outcome counts as unknown.
+    fn limit(self) -> Duration {
+        match self {
+            Self::Harmless => ETCD_READ_MAX,
+            Self::Tied => ETCD_TIED_WRITE_MAX,
+            Self::OnlyUndone => ETCD_WRITE_MAX,
+        }
+    }
+}
+
+/// An answer, and whether a member that was asked before may have done the same.
+#[derive(Debug)]
+pub(super) struct Answered<A> {
+    pub(super) answer: A,
+    pub(super) is_doubtful: bool,
 }
 
 /// Why an attempt failed.
@@ -82,29 +104,48 @@ impl Members {
         Q: Message + Clone + Default + 'static,
         A: Message + Default + 'static,
     {
-        let mut pause = ETCD_BACKOFF.0;
-        let mut attempt = 1;
+        let called = self.call_with_doubt(method, attempted, request, repeat).await;
+        called.map(|answered| answered.answer)
+    }
+
+    /// The same, for who has to know of earlier attempts. An error is `Uncertain` where one of them may have
+    /// succeeded.
+    pub(super) async fn call_with_doubt<Q, A>(
+        &self,
+        method: &'static str,
+        attempted: &'static str,
+        request: Q,
+        repeat: Repeat,
+    ) -> Result<Answered<A>, StoreError>
+    where
+        Q: Message + Clone + Default + 'static,
+        A: Message + Default + 'static,
+    {
+        let (mut pause, mut attempt, mut is_doubtful) = (ETCD_BACKOFF.0, 1, false);
+        let uncertain = |source| StoreError::Uncertain { attempted, source };
         loop {
             let at = self.current.load(Ordering::Relaxed);
-            let limit = if repeat == Repeat::Harmless { ETCD_READ_MAX } else { ETCD_WRITE_MAX };
-            let fault = match self.ask(at, method, request.clone(), limit).await {
-                Ok(answer) => return Ok(answer),
+            let fault = match self.ask(at, method, request.clone(), repeat.limit()).await {
+                Ok(answer) => return Ok(Answered { answer, is_doubtful }),
                 Err(status) => judge(status),
             };
-            let status = match fault {
+            let (status, is_unknown) = match fault {
+                Fault::Final(error) if is_doubtful => return Err(uncertain(Arc::new(error))),
                 Fault::Final(error) => return Err(error),
-                Fault::Unknown(status) if repeat == Repeat::OnlyUndone => {
-                    self.leave(at);
-                    let source = Arc::new(self.words(at, &status).0);
-                    return Err(StoreError::Uncertain { attempted, source });
-                }
-                Fault::Undone(status) | Fault::Unknown(status) => status,
+                Fault::Undone(status) => (status, false),
+                Fault::Unknown(status) => (status, true),
             };
             self.leave(at);
             let (words, is_distrust) = self.words(at, &status);
+            is_doubtful |= is_unknown && repeat != Repeat::Harmless;
             // Trust does not come with time.
-            let attempts_max = if is_distrust { self.channels.len() } else { ETCD_ATTEMPTS_MAX };
-            if attempt >= attempts_max {
+            let is_over = attempt >= ETCD_ATTEMPTS_MAX
+                || (is_distrust && attempt >= self.channels.len())
+                || (is_doubtful && repeat == Repeat::OnlyUndone);
+            if is_over && is_doubtful {
+                return Err(uncertain(Arc::new(words)));
+            }
+            if is_over {
                 return Err(StoreError::engine(attempted, words));
             }
             // The others are tried at once; only when all have failed there is something to wait for.
