@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use crate::server::Server;
-use backend::Backend;
+pub(crate) use backend::Backend;
 
 pub(crate) use local::priority;
 pub(crate) use remote::Remote;

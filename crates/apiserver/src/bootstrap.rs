@@ -103,6 +103,7 @@ impl Server {
         self.publish_self().await;
         self.start_masters().await;
         self.start_aggregation();
+        self.start_fairness();
     }
 
     async fn ensure_logged(&self, plural: &str, body: Value) {

@@ -8,8 +8,10 @@ use api::status::Status;
 use authz::Attributes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Request};
+use parking_lot::Mutex;
 use serde_json::Value;
 
+use crate::aggregation::Backend;
 use crate::body;
 use crate::call::{Body, Call};
 use crate::delete::{DeleteOptions, Deleted};
@@ -17,13 +19,26 @@ use crate::request::{Query, RequestInfo};
 use crate::respond::{Answer, Body as HttpBody, Form, list, negotiate, status_answer};
 use crate::server::Server;
 use crate::write::{Part, Written};
-use crate::{aggregation, general, patching, subresource, virtual_kinds};
+use crate::{aggregation, fairness, general, managed, patching, subresource, virtual_kinds};
 
 /// What is known of the connection that a request came over.
 #[derive(Clone, Debug, Default)]
 pub struct Connection {
     /// The user of its client certificate, or of the component that calls in process.
     pub user: Option<User>,
+}
+
+/// What a request asks for.
+struct Asked {
+    info: RequestInfo,
+    query: Query,
+}
+
+/// Who answers a request.
+enum Way {
+    Backend(Arc<Backend>),
+    Path,
+    Resource(Arc<Resource>),
 }
 
 /// Longest text of one `Warning` header, and of all together.
@@ -36,48 +51,101 @@ impl Server {
         request: Request<HttpBody>,
         connection: &Connection,
     ) -> Answer {
-        match self.route(request, connection).await {
-            Ok(answer) => answer,
-            Err(status) => status_answer(&status),
+        let began = self.clock.now();
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        let info = RequestInfo::parse(request.method(), request.uri().path(), &query);
+        let is_apply = managed::is_apply_patch(request.headers());
+        let asked = Asked { info, query };
+        let _under_way = self.requests.begin(&asked.info);
+        let (answer, asked) = self.pass(request, connection, asked).await;
+        let took = self.clock.now().duration_since(began).try_into().unwrap_or_default();
+        let code = answer.status().as_u16();
+        self.requests.answered(&asked.info, &asked.query, is_apply, code, took);
+        answer
+    }
+
+    /// Who asks, and when it is their turn; then what they ask for.
+    async fn pass(
+        self: &Arc<Self>,
+        request: Request<HttpBody>,
+        connection: &Connection,
+        asked: Asked,
+    ) -> (Answer, Asked) {
+        let user = match self.identify(request.headers(), connection) {
+            Ok(user) => user,
+            Err(status) => return (status_answer(&status), asked),
+        };
+        if fairness::is_long_running(&asked.info) {
+            return self.route(request, user, asked).await;
         }
+        let width = || self.width(&asked.info, &asked.query);
+        let seat = match self.fairness.enter(&user, &asked.info, width).await {
+            Ok(seat) => seat,
+            Err(refused) => return (refused.answer(), asked),
+        };
+        let is_watch = asked.info.verb == "watch";
+        let (answer, asked) = self.route(request, user, asked).await;
+        (seat.answered(answer, is_watch), asked)
+    }
+
+    fn identify(&self, headers: &HeaderMap, connection: &Connection) -> Result<User, Status> {
+        let now = self.clock.now().as_second();
+        let user = self.authenticators.user(headers, connection.user.as_ref(), now)?;
+        self.impersonate(user, headers)
     }
 
     async fn route(
         self: &Arc<Self>,
         mut request: Request<HttpBody>,
-        connection: &Connection,
-    ) -> Result<Answer, Status> {
-        let query = Query::parse(request.uri().query().unwrap_or_default());
-        let info = RequestInfo::parse(request.method(), request.uri().path(), &query);
-        let now = self.clock.now().as_second();
-        let user = self.authenticators.user(request.headers(), connection.user.as_ref(), now)?;
-        let user = self.impersonate(user, request.headers())?;
-        self.check_rights(&user, &info)?;
-        if let Some(backend) = self.aggregation.backend_of_path(&info.path) {
-            return Ok(aggregation::proxy::answer(self, &backend, &user, request).await);
-        }
-        if !info.is_resource {
-            if info.path.starts_with("/openapi/") && !self.aggregation.is_empty() {
-                let headers = request.headers();
-                let theirs = aggregation::documents::answer(self, &info.path, headers).await;
-                if let Some(answer) = theirs {
-                    return Ok(answer);
-                }
+        user: User,
+        asked: Asked,
+    ) -> (Answer, Asked) {
+        let resource = match self.way(&user, &asked.info) {
+            Ok(Way::Resource(resource)) => resource,
+            Ok(Way::Backend(backend)) => {
+                let answer = aggregation::proxy::answer(self, &backend, &user, request).await;
+                return (answer, asked);
             }
-            return general::answer(self, &info, &query, request.headers());
-        }
-        let table = self.registry.table();
-        let resource = table.find(&info.group, &info.version, &info.resource).cloned();
-        let resource = resource.ok_or_else(Status::no_such_path)?;
-        check_served(&resource, &info)?;
+            Ok(Way::Path) => return (self.answer_path(request.headers(), &asked).await, asked),
+            Err(status) => return (status_answer(&status), asked),
+        };
         let headers = std::mem::take(request.headers_mut());
-        let call = Call { info, query, headers, user, resource, warnings: Default::default() };
+        let Asked { info, query } = asked;
+        let call = Call { info, query, headers, user, resource, warnings: Mutex::default() };
         let mut answer = match self.dispatch(&call, request).await {
             Ok(answer) => answer,
             Err(status) => status_answer(&status),
         };
         add_warnings(&call, answer.headers_mut());
-        Ok(answer)
+        (answer, Asked { info: call.info, query: call.query })
+    }
+
+    /// Where a request goes, once its user may go there.
+    fn way(&self, user: &User, info: &RequestInfo) -> Result<Way, Status> {
+        self.check_rights(user, info)?;
+        if let Some(backend) = self.aggregation.backend_of_path(&info.path) {
+            return Ok(Way::Backend(backend));
+        }
+        if !info.is_resource {
+            return Ok(Way::Path);
+        }
+        let table = self.registry.table();
+        let resource = table.find(&info.group, &info.version, &info.resource).cloned();
+        let resource = resource.ok_or_else(Status::no_such_path)?;
+        check_served(&resource, info)?;
+        Ok(Way::Resource(resource))
+    }
+
+    async fn answer_path(self: &Arc<Self>, headers: &HeaderMap, asked: &Asked) -> Answer {
+        let info = &asked.info;
+        if info.path.starts_with("/openapi/") && !self.aggregation.is_empty() {
+            let theirs = aggregation::documents::answer(self, &info.path, headers).await;
+            if let Some(answer) = theirs {
+                return answer;
+            }
+        }
+        let answer = general::answer(self, info, &asked.query, headers);
+        answer.unwrap_or_else(|status| status_answer(&status))
     }
 
     fn check_rights(&self, user: &User, info: &RequestInfo) -> Result<(), Status> {

@@ -17,6 +17,7 @@ mod custom;
 mod delete;
 pub mod dial;
 pub mod discovery;
+mod fairness;
 mod general;
 pub mod handle;
 pub mod in_process;

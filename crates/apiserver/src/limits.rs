@@ -58,3 +58,11 @@ pub const AGGREGATED_DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const CONVERSION_BATCH_MAX: usize = 200;
 /// Converted objects kept per custom resource, in all versions together.
 pub const CONVERTED_KEPT_MAX: usize = 4096;
+/// Seats of all priority levels together: upstream's 400 reading and 200 writing requests.
+pub const SEATS_TOTAL: u32 = 600;
+/// How long a request may wait for its seats: a quarter of upstream's time for a request.
+pub const QUEUE_WAIT_MAX: Duration = Duration::from_secs(15);
+/// How often the objects of priority and fairness that every cluster has are looked after.
+pub const FAIRNESS_PERIOD: Duration = Duration::from_secs(60);
+/// Kinds of requests that are counted apart.
+pub const METRIC_SERIES_MAX: usize = 4000;

@@ -126,12 +126,14 @@ fn start(call: &Call, object: &Value, old: Option<&Value>) -> Option<Value> {
 
 /// Whether a request is a server-side apply.
 pub(crate) fn is_apply(call: &Call) -> bool {
-    let media_type =
-        call.headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    call.info.verb == "patch"
-        && media_type.is_some_and(|media_type| {
-            media_type.trim_start().starts_with("application/apply-patch")
-        })
+    call.info.verb == "patch" && is_apply_patch(&call.headers)
+}
+
+/// Whether a body is what a server-side apply sends.
+pub(crate) fn is_apply_patch(headers: &http::HeaderMap) -> bool {
+    let media_type = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    media_type
+        .is_some_and(|media_type| media_type.trim_start().starts_with("application/apply-patch"))
 }
 
 /// An object of a kind in which nothing is set yet: what a new object is compared with.

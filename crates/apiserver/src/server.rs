@@ -12,6 +12,8 @@ use crate::allocate::Allocators;
 use crate::authenticate::Authenticators;
 use crate::cache::Caches;
 use crate::dial::NodeDialer;
+use crate::fairness::Fairness;
+use crate::metrics::requests::Requests;
 use crate::openapi::Documents;
 use crate::policy::Policy;
 use crate::registry::Registry;
@@ -36,6 +38,8 @@ pub struct Config {
     pub dialer: Arc<dyn NodeDialer>,
     /// How aggregated servers know that it is us who say who asks.
     pub front_proxy: Option<FrontProxy>,
+    /// How many requests run at once, exempt ones aside: [`crate::limits::SEATS_TOTAL`].
+    pub seats: u32,
 }
 
 /// The identity in which requests are passed on to aggregated servers.
@@ -71,6 +75,8 @@ pub struct Server {
     pub(crate) quota_locks: crate::admit::QuotaLocks,
     pub(crate) documents: Documents,
     pub(crate) aggregation: Aggregation,
+    pub(crate) fairness: Arc<Fairness>,
+    pub(crate) requests: Requests,
 }
 
 impl std::fmt::Debug for Config {
@@ -112,6 +118,7 @@ impl Server {
         let allocators = Allocators::load(&config, &caches);
         let authenticators = Authenticators::new(&config, Arc::clone(&caches));
         let policy = Arc::new(Policy::new(Arc::clone(&caches)));
+        let fairness = Arc::new(Fairness::new(config.seats, clock.clone()));
         let server = Arc::new(Self {
             config,
             registry,
@@ -126,6 +133,8 @@ impl Server {
             quota_locks: crate::admit::QuotaLocks::default(),
             documents: Documents::default(),
             aggregation: Aggregation::default(),
+            fairness,
+            requests: Requests::default(),
         });
         server.bootstrap().await;
         Ok(server)

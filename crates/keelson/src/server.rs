@@ -95,6 +95,7 @@ async fn start_control_plane(
         static_tokens: vec![(join::secret(config, pki)?, join::bootstrap_user())],
         dialer: Arc::new(dialer),
         front_proxy: Some(crate::front_proxy::open(&config.data_dir, serving)?),
+        seats: apiserver::limits::SEATS_TOTAL,
     };
     let listen = SocketAddr::new(config.bind_address, config.https_listen_port);
     let listener =
