@@ -1,22 +1,29 @@
 //! Several servers without nodes on one etcd, in one network namespace.
 
 use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use crate::network::output;
 use crate::{Kubectl, Namespace, wait_until};
 
 const READY_MAX: Duration = Duration::from_secs(90);
 const ETCD: &str = "http://127.0.0.1:2379";
+const ETCD_PORT: u16 = 2379;
 
 /// An etcd member and its servers. Dropping it ends them all.
 #[derive(Debug)]
 pub struct ControlPlane {
     binary: PathBuf,
+    etcd_program: PathBuf,
     etcd: Option<Child>,
     servers: Vec<Option<Child>>,
     network: Namespace,
@@ -33,21 +40,73 @@ impl ControlPlane {
             let message = "names no program: run these tests with `cargo xtask test`";
             std::env::var_os(name).map(PathBuf::from).with_context(|| format!("{name} {message}"))
         };
-        let (binary, etcd) = (program("KEELSON_BINARY")?, program("KEELSON_ETCD")?);
+        let (binary, etcd_program) = (program("KEELSON_BINARY")?, program("KEELSON_ETCD")?);
         let folder = tempfile::Builder::new().prefix("keelson-test-").tempdir()?;
         let network = Namespace::create()?;
-        let log = File::create(folder.path().join("etcd.log"))?;
-        let etcd = network
-            .command(&etcd)
+        let servers = (0..servers).map(|_| None).collect();
+        let mut this = Self { binary, etcd_program, etcd: None, servers, network, folder };
+        this.run_etcd()?;
+        Ok(this)
+    }
+
+    fn run_etcd(&mut self) -> Result<()> {
+        let path = self.folder.path().join("etcd.log");
+        let log = File::options().create(true).append(true).open(path)?;
+        let listen = format!("http://0.0.0.0:{ETCD_PORT}");
+        let etcd = self
+            .network
+            .command(&self.etcd_program)
             .arg("--data-dir")
-            .arg(folder.path().join("etcd"))
+            .arg(self.folder.path().join("etcd"))
             .args(["--logger", "zap"])
+            .args(["--listen-client-urls", &listen, "--advertise-client-urls", ETCD])
             .stdout(Stdio::null())
             .stderr(log)
-            .spawn()
-            .context("start etcd")?;
-        let servers = (0..servers).map(|_| None).collect();
-        Ok(Self { binary, etcd: Some(etcd), servers, network, folder })
+            .spawn();
+        self.etcd = Some(etcd.context("start etcd")?);
+        Ok(())
+    }
+
+    /// Kills etcd and starts it again with what it has: every connection to it breaks.
+    ///
+    /// # Errors
+    /// It cannot be killed or started.
+    pub fn restart_etcd(&mut self) -> Result<()> {
+        if let Some(mut etcd) = self.etcd.take() {
+            etcd.kill().context("kill etcd")?;
+            etcd.wait().context("wait for etcd")?;
+        }
+        self.run_etcd()
+    }
+
+    /// Makes etcd forget what was before a revision.
+    ///
+    /// # Errors
+    /// It does not answer, or refuses: what it says.
+    pub fn compact_etcd(&self, revision: u64) -> Result<()> {
+        let address: SocketAddr = format!("{}:{ETCD_PORT}", self.network.address()).parse()?;
+        let mut stream = TcpStream::connect(address).context("connect to etcd")?;
+        let body = format!("{{\"revision\":\"{revision}\"}}");
+        write!(
+            stream,
+            "POST /v3/kv/compaction HTTP/1.0\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).context("hear from etcd")?;
+        if answer.lines().next().is_some_and(|line| line.contains(" 200 ")) {
+            return Ok(());
+        }
+        bail!("etcd does not compact: {answer}")
+    }
+
+    /// Sends a signal to a server that runs.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn signal_server(&self, at: usize, signal: Signal) -> Result<()> {
+        let Some(server) = &self.servers[at] else { bail!("server {at} does not run") };
+        kill(Pid::from_raw(i32::try_from(server.id())?), signal).context("signal a server")
     }
 
     /// Where a server keeps its state.

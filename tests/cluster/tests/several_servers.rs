@@ -4,10 +4,13 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::Stdio;
 use std::time::Duration;
 
 use cluster_tests::control_plane::ControlPlane;
 use cluster_tests::{Kubectl, wait_until};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 const SERVICES: usize = 20;
@@ -140,4 +143,77 @@ fn a_snapshot_of_a_running_server_is_checked() {
     std::fs::write(file, bytes).unwrap();
     let damaged = servers.command(&["snapshot", "status", file]).unwrap_err();
     assert!(format!("{damaged:#}").contains("it is damaged"), "{damaged:#}");
+}
+
+fn revision(object: &Value) -> u64 {
+    object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap()
+}
+
+fn watch_path(after: u64, seconds: u32) -> String {
+    let place = "/api/v1/namespaces/default/configmaps";
+    format!("{place}?watch=1&resourceVersion={after}&timeoutSeconds={seconds}")
+}
+
+/// What a watch of config maps behind a revision shows within some seconds.
+fn watched(kubectl: &Kubectl, after: u64, seconds: u32) -> String {
+    kubectl.run(&["get", "--raw", &watch_path(after, seconds)])
+}
+
+#[test]
+fn a_server_that_missed_what_etcd_forgot_reads_it_again() {
+    let mut servers = two_servers();
+    let (behind, ahead) = (servers.kubectl(0), servers.kubectl(1));
+    ahead.run(&["create", "configmap", "first"]);
+    let seen = revision(&ahead.object("configmap", "first").unwrap());
+    let path = watch_path(seen - 1, 120);
+    let mut watching =
+        behind.command(&["get", "--raw", &path]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap());
+    let mut shown = String::new();
+    lines.read_line(&mut shown).unwrap();
+    assert!(shown.contains("\"first\""), "the watch is open: {shown}");
+
+    servers.signal_server(0, Signal::SIGSTOP).unwrap();
+    servers.restart_etcd().unwrap();
+    let create = |name: &str| {
+        wait_until(name, Duration::from_secs(60), || {
+            match ahead.try_run(&["create", "configmap", name]) {
+                Err(error) if !error.contains("already exists") => Err(error),
+                _ => Ok(()),
+            }
+        });
+    };
+    create("missed");
+    ahead.run(&["delete", "configmap", "first"]);
+    create("last");
+    let last = revision(&ahead.object("configmap", "last").unwrap());
+    servers.compact_etcd(last).unwrap();
+    servers.signal_server(0, Signal::SIGCONT).unwrap();
+
+    let mut ended = String::new();
+    lines.read_to_string(&mut ended).unwrap();
+    watching.wait().unwrap();
+    assert!(ended.contains("\"code\":410") && ended.contains("\"Expired\""), "{ended}");
+    assert!(!ended.contains("\"missed\""), "nobody is told half a story: {ended}");
+    wait_until("the first server has it all", Duration::from_secs(60), || {
+        let names = behind.try_run(&["get", "configmap", "-o", "name"])?;
+        let has = |name: &str| names.contains(&format!("configmap/{name}"));
+        if has("missed") && has("last") && !has("first") { Ok(()) } else { Err(names) }
+    });
+    let resumed = watched(&behind, seen, 2);
+    assert!(resumed.contains("\"code\":410"), "{resumed}");
+    let list = behind.run(&["get", "--raw", "/api/v1/namespaces/default/configmaps"]);
+    let now = revision(&serde_json::from_str(&list).unwrap());
+    assert!(now >= last);
+    let onwards = watched(&behind, now, 2);
+    assert!(!onwards.contains("\"code\":410"), "{onwards}");
+    // The other server has seen everything, and its watches go on.
+    let whole = watched(&ahead, seen, 2);
+    for text in ["\"missed\"", "\"DELETED\"", "\"last\""] {
+        assert!(whole.contains(text), "{text}: {whole}");
+    }
+    let list =
+        format!("/api/v1/configmaps?limit=500&resourceVersion={seen}&resourceVersionMatch=Exact");
+    let old = ahead.try_run(&["get", "--raw", &list]).unwrap_err();
+    assert!(old.contains("too old"), "{old}");
 }
