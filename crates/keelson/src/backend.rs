@@ -1,5 +1,6 @@
 //! Which store the server's state is in: its own, or an etcd cluster that several servers share.
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -88,6 +89,27 @@ impl EtcdArguments {
 pub(crate) async fn open_etcd(config: &EtcdConfig) -> anyhow::Result<EtcdStore> {
     let store = EtcdStore::open(config.0.clone()).await;
     store.with_context(|| format!("open the store in etcd at {}", config.0.servers.join(", ")))
+}
+
+/// Takes a data folder for this process, whose state is in etcd; a store in the folder does so by itself.
+///
+/// # Errors
+/// Another process has it.
+pub(crate) fn take_data_dir(data_dir: &Path) -> anyhow::Result<()> {
+    let path = data_dir.join("server.lock");
+    let context = || format!("take {} for this server", data_dir.display());
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.with_context(context)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            bail!("the data folder {} is in use by another process", data_dir.display())
+        }
+        Err(TryLockError::Error(error)) => return Err(error).with_context(context),
+    }
+    // The system gives the folder back when the process ends, however it ends.
+    std::mem::forget(file);
+    Ok(())
 }
 
 /// Opens the server's own store.

@@ -95,6 +95,7 @@ async fn start_control_plane(
         static_tokens: vec![(join::secret(config, pki)?, join::bootstrap_user())],
         dialer: Arc::new(dialer),
         front_proxy: Some(crate::front_proxy::open(&config.data_dir, serving)?),
+        audit: None,
         seats: apiserver::limits::SEATS_TOTAL,
     };
     let listen = SocketAddr::new(config.bind_address, config.https_listen_port);
@@ -112,12 +113,16 @@ async fn start_control_plane(
 /// The server's own store, or the one in etcd that it shares.
 async fn open_store(config: &ServerConfig, pki: &Pki, clock: &Clock) -> anyhow::Result<AnyStore> {
     if let Some(etcd) = &config.etcd {
+        backend::take_data_dir(&config.data_dir)?;
         let store: AnyStore = Arc::new(backend::open_etcd(etcd).await?);
         backend::agree_on_authorities(&*store, pki, &config.data_dir).await?;
         return Ok(store);
     }
     if !config.fsync {
-        say("warning: --fsync=false: a power cut loses the last seconds of writes");
+        say(
+            "warning: --fsync=false: writes are acknowledged before they are on the disk; when the machine crashes \
+             or loses power, the last ones are lost and the store may be damaged. For clusters to throw away.",
+        );
     }
     let store = backend::open_embedded(&config.data_dir, config.fsync, clock.clone()).await?;
     Ok(Arc::new(store))

@@ -44,6 +44,7 @@ use committer::{Committer, HistoryLimits, Waiting};
 use disk::{Disk, NoDisk};
 use fjall_disk::FjallDisk;
 use load::Contents;
+pub(crate) use load::is_believed;
 pub use options::EmbeddedOptions;
 pub use recover::{RecoveryReport, recover};
 pub use restore::restore;

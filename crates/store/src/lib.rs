@@ -13,6 +13,8 @@ pub mod embedded;
 mod error;
 pub mod etcd;
 mod fanout;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod limits;
 pub mod snapshot;
 mod types;

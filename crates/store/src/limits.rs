@@ -55,8 +55,10 @@ pub const ETCD_WRITE_MAX: Duration = Duration::from_secs(5);
 pub const ETCD_TIED_WRITE_MAX: Duration = Duration::from_secs(2);
 /// How often members are asked what became of such a write.
 pub const ETCD_FATE_ATTEMPTS_MAX: usize = 3;
+/// How long members are asked for one answer, all together: longer than an election takes.
+pub const ETCD_PATIENCE: Duration = Duration::from_secs(6);
 /// How often members are asked for one answer, all together.
-pub const ETCD_ATTEMPTS_MAX: usize = 12;
+pub const ETCD_ATTEMPTS_MAX: usize = 100;
 /// The first and the longest pause when no member has answered.
 pub const ETCD_BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// The longest answer of etcd, in bytes.

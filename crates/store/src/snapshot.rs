@@ -20,8 +20,8 @@ use crate::{
 
 mod format;
 
-pub(crate) use format::Entry;
-use format::{Encoder, read_entries};
+use format::Encoder;
+pub(crate) use format::{Entry, read_entries};
 
 /// The time to live of a lease that ended while it was being saved.
 const ENDED_LEASE_SECONDS: u64 = 1;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use store::etcd::EtcdStore;
 use store::{
-    KeyRange, Operation, RangeRequest, Revision, Store, StoreError, Transaction,
-    TransactionResult, Watch,
+    KeyRange, Operation, RangeRequest, Revision, Store, StoreError, Transaction, TransactionResult,
+    Watch,
 };
 
 #[path = "shared/authority.rs"]

@@ -37,7 +37,7 @@ use network::Party;
 use proxy::Proxy;
 use workload::{Outcome, Workload};
 
-const ROUNDS: u64 = 4;
+const ROUNDS: u64 = 10;
 const MEMBERS: usize = 3;
 /// How long a member may be stopped or cut off: some elections.
 const FAULT_MAX: Duration = Duration::from_millis(3000);

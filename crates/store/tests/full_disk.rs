@@ -1,5 +1,5 @@
-//! A real disk that fills up: writes are refused with a clear error, reads go on, and so do writes when
-//! there is room again. Runs on a small memory file system in a mount namespace of its own, so it needs
+//! A real disk that fills up: writes are refused with a clear error, reads and watches go on, and so do writes
+//! when there is room again. Runs on a small memory file system in a mount namespace of its own, so it needs
 //! root and `unshare`, and says so when it cannot run.
 #![allow(
     clippy::unwrap_used,
@@ -73,7 +73,14 @@ async fn fill_and_free(directory: &Path, path: &Path, neighbour_bytes: usize) {
         assert!(written < DISK_BYTES / 1024, "the disk never fills up");
     };
     assert!(matches!(refused, StoreError::NoSpace), "{refused:?}");
+    assert_eq!(refused.to_string(), "no space left on the device of the store");
     assert_eq!(count(&store).await, written);
+    let newest = store.revision().await.unwrap();
+    let mut watch = store.watch(KeyRange::all(), Revision(newest.0 - 1)).await.unwrap();
+    assert_eq!(next(&mut watch).await.revision, newest, "watches begin and deliver");
+    watch.progress_requester().request();
+    let mark = next(&mut watch).await;
+    assert_eq!((mark.revision, mark.events.len()), (newest, 0), "what was refused is not shown");
     let again = put(&store, written).await;
     assert!(matches!(again, Err(StoreError::NoSpace)), "{again:?}");
     std::fs::remove_file(&ballast).unwrap();
@@ -83,11 +90,17 @@ async fn fill_and_free(directory: &Path, path: &Path, neighbour_bytes: usize) {
         tokio::task::yield_now().await;
     }
     assert_eq!(count(&store).await, written + 1);
+    assert_eq!(next(&mut watch).await.revision, Revision(newest.0 + 1), "the watch goes on");
     store.close().await;
     let store = EmbeddedStore::open(options).await.unwrap();
     assert_eq!(count(&store).await, written + 1, "refused writes did not happen");
     assert_eq!(store.revision().await.unwrap().0, written as u64 + 1);
     store.close().await;
+}
+
+async fn next(watch: &mut store::Watch) -> store::EventBatch {
+    let waited = tokio::time::timeout(std::time::Duration::from_secs(20), watch.next()).await;
+    waited.unwrap().unwrap().unwrap()
 }
 
 async fn put(store: &EmbeddedStore, number: usize) -> Result<(), StoreError> {

@@ -134,10 +134,18 @@ impl ControlPlane {
     /// # Errors
     /// It ends instead, or is not ready in time: the end of its log.
     pub fn run_server(&mut self, at: usize) -> Result<()> {
+        self.run_server_in(at, &self.data_dir(at))
+    }
+
+    /// The same with another data folder than its own.
+    ///
+    /// # Errors
+    /// As for its own.
+    pub fn run_server_in(&mut self, at: usize, data_dir: &Path) -> Result<()> {
         let path = self.folder.path().join(format!("server{at}.log"));
         let log = File::create(&path)?;
         let mut command = self.network.command(&self.binary);
-        command.arg("server").arg("--disable-agent").arg("--data-dir").arg(self.data_dir(at));
+        command.arg("server").arg("--disable-agent").arg("--data-dir").arg(data_dir);
         command.arg("--write-kubeconfig").arg(self.kubeconfig(at));
         command.args(["--node-name", &Self::node_name(at), "--etcd-servers", ETCD]);
         command.args(["--https-listen-port", &(6443 + at).to_string()]);

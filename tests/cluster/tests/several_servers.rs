@@ -94,6 +94,19 @@ fn nothing_is_given_out_twice() {
 }
 
 #[test]
+fn a_second_server_in_one_data_folder_is_refused() {
+    let mut servers = ControlPlane::start(2).unwrap();
+    servers.run_server(0).unwrap();
+    let first = servers.data_dir(0);
+    let refused = servers.run_server_in(1, &first).unwrap_err().to_string();
+    let expected = format!("the data folder {} is in use by another process", first.display());
+    assert!(refused.contains(&expected), "{refused}");
+    servers.kubectl(0).run(&["get", "namespaces"]);
+    servers.kill_server(0).unwrap();
+    servers.run_server_in(1, &first).unwrap();
+}
+
+#[test]
 fn another_server_takes_over_when_the_leader_dies() {
     let mut servers = two_servers();
     let kubectl = servers.kubectl(1);

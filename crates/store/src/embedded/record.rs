@@ -182,7 +182,7 @@ fn checksum(row: &[u8], body: &[u8]) -> u64 {
     xxh3_64_with_seed(body, xxh3_64(row))
 }
 
-fn seal(row: &[u8], mut body: Vec<u8>) -> Bytes {
+pub(super) fn seal(row: &[u8], mut body: Vec<u8>) -> Bytes {
     debug_assert!(body.len() <= RECORD_BYTES_MAX);
     let checksum = checksum(row, &body);
     body.extend_from_slice(&checksum.to_le_bytes());

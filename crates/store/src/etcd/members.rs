@@ -11,6 +11,7 @@ use std::time::Duration;
 use clock::Clock;
 use http::uri::PathAndQuery;
 use prost::Message;
+use tokio::time::Instant;
 use tonic::client::Grpc;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
@@ -20,8 +21,8 @@ use tonic_prost::ProstCodec;
 use super::options::EtcdOptions;
 use super::trust;
 use crate::limits::{
-    ETCD_ANSWER_BYTES_MAX, ETCD_ATTEMPTS_MAX, ETCD_BACKOFF, ETCD_CONNECT_MAX, ETCD_PING_ANSWER_MAX,
-    ETCD_PING_PERIOD, ETCD_READ_MAX, ETCD_TIED_WRITE_MAX, ETCD_WRITE_MAX,
+    ETCD_ANSWER_BYTES_MAX, ETCD_ATTEMPTS_MAX, ETCD_BACKOFF, ETCD_CONNECT_MAX, ETCD_PATIENCE,
+    ETCD_PING_ANSWER_MAX, ETCD_PING_PERIOD, ETCD_READ_MAX, ETCD_TIED_WRITE_MAX, ETCD_WRITE_MAX,
 };
 use crate::{LeaseId, Revision, StoreError};
 
@@ -122,6 +123,7 @@ impl Members {
         A: Message + Default + 'static,
     {
         let (mut pause, mut attempt, mut is_doubtful) = (ETCD_BACKOFF.0, 1, false);
+        let patient_until = Instant::now() + ETCD_PATIENCE;
         let uncertain = |source| StoreError::Uncertain { attempted, source };
         loop {
             let at = self.current.load(Ordering::Relaxed);
@@ -140,6 +142,7 @@ impl Members {
             is_doubtful |= is_unknown && repeat != Repeat::Harmless;
             // Trust does not come with time.
             let is_over = attempt >= ETCD_ATTEMPTS_MAX
+                || Instant::now() >= patient_until
                 || (is_distrust && attempt >= self.channels.len())
                 || (is_doubtful && repeat == Repeat::OnlyUndone);
             if is_over && is_doubtful {

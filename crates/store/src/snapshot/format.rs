@@ -174,7 +174,7 @@ impl<R: Read> Reader<R> {
 }
 
 /// Reads a snapshot to its end, and checks it.
-pub(super) fn read_entries(
+pub(crate) fn read_entries(
     inner: impl Read,
     mut each: impl FnMut(Entry) -> Result<(), SnapshotError>,
 ) -> Result<SnapshotSummary, SnapshotError> {
