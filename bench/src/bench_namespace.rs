@@ -11,8 +11,9 @@ use kube::{Api, Client};
 /// How long a namespace may take to come with its account, and to go.
 const MOST: Duration = Duration::from_secs(300);
 
-/// Makes a namespace with a name of its own and waits for its account, which pods need.
-pub(crate) async fn create(client: &Client) -> Result<String> {
+/// Makes a namespace with a name of its own and waits for its account, which pods need; or makes that as well,
+/// where no controller does.
+pub(crate) async fn create(client: &Client, api_only: bool) -> Result<String> {
     let metadata = ObjectMeta { generate_name: Some("bench-".to_owned()), ..ObjectMeta::default() };
     let namespace = Namespace { metadata, ..Namespace::default() };
     let namespaces: Api<Namespace> = Api::all(client.clone());
@@ -22,6 +23,11 @@ pub(crate) async fn create(client: &Client) -> Result<String> {
         .context("create a namespace")?;
     let name = made.metadata.name.context("the namespace has no name")?;
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &name);
+    if api_only {
+        let metadata = ObjectMeta { name: Some("default".to_owned()), ..ObjectMeta::default() };
+        let account = ServiceAccount { metadata, ..ServiceAccount::default() };
+        accounts.create(&PostParams::default(), &account).await.context("create an account")?;
+    }
     let there = |account: Option<&ServiceAccount>| account.is_some();
     tokio::time::timeout(MOST, await_condition(accounts, "default", there))
         .await

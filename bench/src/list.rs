@@ -1,40 +1,117 @@
-//! Lists of many objects.
+//! Lists of many objects: from memory and consistent, by one client and by several.
 
-use anyhow::Result;
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::Api;
-use kube::api::{DeleteParams, ListParams, PostParams};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
+use anyhow::{Result, ensure};
+use hyper::Method;
+
+use crate::bare;
 use crate::measure::{Measurement, repeat};
-use crate::verbs::{config_map, name};
-use crate::workload::{Context, List};
+use crate::raw::Raw;
+use crate::verbs::{name, path, text};
+use crate::workload::{Context, List, Resource};
 
-/// Lists in pieces of this many for the paged list.
-const PAGE: u32 = 500;
+/// Objects of a page of the paged list.
+const PAGE: usize = 500;
+/// How many requests fill and empty the namespace at a time.
+const CONCURRENCY: usize = 64;
+/// Between two looks at the server's memory.
+const PAUSE: Duration = Duration::from_millis(20);
 
-/// Fills the namespace, lists whole and by pages, empties it.
+/// Fills the namespace, lists it whole and by pages, measures a bare sender of as many bytes, empties it.
 pub(crate) async fn run(context: &Context, step: &List) -> Result<Vec<Measurement>> {
-    let api: &Api<ConfigMap> = &Api::namespaced(context.client.clone(), &context.namespace);
-    repeat("fill", step.objects, step.concurrency, async |index| {
-        api.create(&PostParams::default(), &config_map(index, step.bytes)).await?;
-        Ok(())
+    let path = path(context, Resource::Configmaps);
+    repeat("fill", step.objects, CONCURRENCY, |index| {
+        let body = Some(("application/json", text(Resource::Configmaps, index, step.bytes, "x")));
+        let path = path.clone();
+        async move { context.raw.call(Method::POST, &path, body).await.map(drop) }
     })
     .await?;
-    let whole = repeat("list", step.requests, step.concurrency, async |_| {
-        let list = api.list(&ListParams::default()).await?;
-        anyhow::ensure!(list.items.len() >= step.objects, "only {} objects", list.items.len());
-        Ok(())
+    let filled = context.server.resident_mib()?;
+    let mut results = Vec::new();
+    let mut bytes = 0;
+    for clients in &step.clients {
+        for (what, query) in [("from memory", "?resourceVersion=0"), ("consistent", "")] {
+            let name = format!("list {what}, {clients} clients");
+            let (measured, each) = transfer(
+                context,
+                &context.raw,
+                &name,
+                &format!("{path}{query}"),
+                step.requests,
+                *clients,
+            )
+            .await?;
+            ensure!(each > step.objects * step.bytes, "a list has only {each} bytes");
+            bytes = each;
+            let grown = measured.1 - filled;
+            results
+                .push(measured.0.with("server_mib_filled", filled).with("server_mib_grown", grown));
+        }
+        let page = format!("{path}?limit={PAGE}");
+        let name = format!("list first page, {clients} clients");
+        let (measured, _) =
+            transfer(context, &context.raw, &name, &page, step.requests, *clients).await?;
+        results.push(measured.0);
+    }
+    let sender = bare::Sender::start(bytes, 0, 0)?;
+    let raw = Raw::connect(sender.target(), context.connections).await?;
+    for clients in &step.clients {
+        let name = format!("bare sender of a list, {clients} clients");
+        let (measured, _) =
+            transfer(context, &raw, &name, bare::LIST, step.requests, *clients).await?;
+        results.push(measured.0);
+    }
+    drop(sender);
+    repeat("empty", step.objects, CONCURRENCY, |index| {
+        let at = format!("{path}/{}", name(index));
+        async move { context.raw.call(Method::DELETE, &at, None).await.map(drop) }
     })
     .await?;
-    let page = repeat("list-first-page", step.requests, step.concurrency, async |_| {
-        api.list(&ListParams::default().limit(PAGE)).await?;
+    Ok(results)
+}
+
+/// The result with the most memory that the server had meanwhile, and the bytes of one answer.
+async fn transfer(
+    context: &Context,
+    raw: &Raw,
+    name: &str,
+    path: &str,
+    requests: usize,
+    clients: usize,
+) -> Result<((Measurement, f64), usize)> {
+    let received = AtomicUsize::new(0);
+    let received = &received;
+    let cpu = context.server.cpu()?;
+    let start = Instant::now();
+    let all = repeat(name, requests, clients, |_| async move {
+        let length = raw.call(Method::GET, path, None).await?;
+        received.fetch_add(length, Ordering::Relaxed);
         Ok(())
-    })
-    .await?;
-    repeat("empty", step.objects, step.concurrency, async |index| {
-        api.delete(&name(index), &DeleteParams::default()).await?;
-        Ok(())
-    })
-    .await?;
-    Ok(vec![whole, page])
+    });
+    let (measured, most) = with_memory(context, all).await?;
+    let (bytes, seconds) = (received.load(Ordering::Relaxed), start.elapsed().as_secs_f64());
+    let used = context.server.cpu()?.saturating_sub(cpu).as_secs_f64();
+    let measured = measured
+        .with("mb_per_second", bytes as f64 / 1e6 / seconds)
+        .with("mb_each", bytes as f64 / 1e6 / requests.max(1) as f64)
+        .with("server_cpu_us_per_request", used / requests.max(1) as f64 * 1e6);
+    Ok(((measured, most), bytes / requests.max(1)))
+}
+
+/// Watches the server's memory while something runs.
+#[expect(clippy::disallowed_methods, reason = "a pause between two looks at another process")]
+async fn with_memory(
+    context: &Context,
+    work: impl Future<Output = Result<Measurement>>,
+) -> Result<(Measurement, f64)> {
+    let mut work = std::pin::pin!(work);
+    let mut most = context.server.resident_mib()?;
+    loop {
+        tokio::select! {
+            done = &mut work => return Ok((done?, most.max(context.server.resident_mib()?))),
+            () = tokio::time::sleep(PAUSE) => most = most.max(context.server.resident_mib()?),
+        }
+    }
 }

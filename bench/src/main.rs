@@ -6,10 +6,11 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
+mod bare;
 mod bench_namespace;
 mod definitions;
 mod deployment;
@@ -17,7 +18,9 @@ mod list;
 mod measure;
 mod namespaces;
 mod pod_start;
+mod raw;
 mod schedule;
+mod server;
 mod verbs;
 mod watch;
 mod workload;
@@ -27,9 +30,13 @@ use workload::{Step, Workload};
 #[derive(Debug, Parser)]
 #[command(
     name = "bench",
-    about = "Runs workloads against a cluster and prints one line of JSON per result"
+    about = "Runs workloads against a cluster and prints one line of JSON per result",
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
 )]
 struct Arguments {
+    #[command(subcommand)]
+    task: Option<Task>,
     /// kubeconfig of the cluster [default: as kubectl finds it]
     #[arg(long)]
     kubeconfig: Option<PathBuf>,
@@ -42,9 +49,25 @@ struct Arguments {
     /// Arguments for the image's program
     #[arg(long)]
     image_argument: Vec<String>,
+    /// A process of the measured server; its memory and processor time become part of the results
+    #[arg(long)]
+    server_pid: Vec<u32>,
+    /// The cluster is an API server alone: no controller makes accounts or empties namespaces
+    #[arg(long)]
+    api_only: bool,
+    /// Connections of the client that sends requests to the API alone
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    connections: u16,
     /// Workload files; bench/workloads has some
     #[arg(required = true)]
     workloads: Vec<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// What this program starts itself as, to have something to compare a server with
+    #[command(hide = true)]
+    BareSender(bare::BareArguments),
 }
 
 #[tokio::main]
@@ -52,7 +75,12 @@ async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     // An error says that one is installed already, which is as good.
     let _installed = rustls::crypto::ring::default_provider().install_default();
-    let client = client(arguments.kubeconfig.as_ref()).await?;
+    if let Some(Task::BareSender(arguments)) = arguments.task {
+        return bare::serve(arguments).await;
+    }
+    let config = config(arguments.kubeconfig.as_ref()).await?;
+    let target = raw::Target::of(&config)?;
+    let client = Client::try_from(config).context("make a client")?;
     let image = match arguments.image {
         Some(name) => workload::Image { name, arguments: arguments.image_argument },
         None => workload::Image::hello(),
@@ -62,25 +90,35 @@ async fn main() -> Result<()> {
             std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
         let workload: Workload = serde_saphyr::from_str(&text)
             .with_context(|| format!("understand {}", file.display()))?;
-        let namespace = bench_namespace::create(&client).await?;
-        let context = workload::Context { client: client.clone(), namespace, image: image.clone() };
+        let namespace = bench_namespace::create(&client, arguments.api_only).await?;
+        let connections = usize::from(arguments.connections);
+        let context = workload::Context {
+            client: client.clone(),
+            raw: raw::Raw::connect(&target, connections).await?,
+            target: target.clone(),
+            connections,
+            server: server::Server { pids: arguments.server_pid.clone() },
+            namespace,
+            image: image.clone(),
+        };
         let done = run(&context, &arguments.label, &workload).await;
-        bench_namespace::delete(&client, &context.namespace).await?;
+        if !arguments.api_only {
+            bench_namespace::delete(&client, &context.namespace).await?;
+        }
         done.with_context(|| format!("run {}", file.display()))?;
     }
     Ok(())
 }
 
-async fn client(kubeconfig: Option<&PathBuf>) -> Result<Client> {
-    let config = match kubeconfig {
+async fn config(kubeconfig: Option<&PathBuf>) -> Result<Config> {
+    match kubeconfig {
         Some(path) => {
             let file =
                 Kubeconfig::read_from(path).with_context(|| format!("read {}", path.display()))?;
-            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?
+            Ok(Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?)
         }
-        None => Config::infer().await.context("find a kubeconfig")?,
-    };
-    Client::try_from(config).context("make a client")
+        None => Config::infer().await.context("find a kubeconfig"),
+    }
 }
 
 async fn run(context: &workload::Context, label: &str, workload: &Workload) -> Result<()> {
@@ -103,6 +141,6 @@ async fn run(context: &workload::Context, label: &str, workload: &Workload) -> R
 }
 
 #[expect(clippy::print_stdout, reason = "results are the data of this program")]
-fn print(line: &str) {
+pub(crate) fn print(line: &str) {
     println!("{line}");
 }

@@ -1,5 +1,6 @@
 //! Durations in, a line of JSON out.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -19,6 +20,9 @@ pub(crate) struct Measurement {
     p50_ms: f64,
     p99_ms: f64,
     max_ms: f64,
+    /// Figures that only some steps have, each with its unit in its name.
+    #[serde(flatten)]
+    more: BTreeMap<&'static str, f64>,
 }
 
 impl Measurement {
@@ -43,7 +47,20 @@ impl Measurement {
             p50_ms: at(50),
             p99_ms: at(99),
             max_ms: at(100),
+            more: BTreeMap::new(),
         }
+    }
+
+    /// The same under another name.
+    pub(crate) fn renamed(mut self, step: String) -> Self {
+        self.step = step;
+        self
+    }
+
+    /// The same with a further figure.
+    pub(crate) fn with(mut self, name: &'static str, value: f64) -> Self {
+        self.more.insert(name, round(value));
+        self
     }
 
     /// The same with the names of the cluster and the workload.

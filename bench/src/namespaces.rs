@@ -14,7 +14,7 @@ use crate::workload::{Context, Namespaces};
 pub(crate) async fn run(context: &Context, step: &Namespaces) -> Result<Vec<Measurement>> {
     let whole =
         repeat("namespace created, filled, gone", step.count, step.concurrency, async |index| {
-            let name = bench_namespace::create(&context.client).await?;
+            let name = bench_namespace::create(&context.client, false).await?;
             let maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), &name);
             maps.create(&PostParams::default(), &config_map(index, 64))
                 .await

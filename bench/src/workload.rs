@@ -3,6 +3,9 @@
 use kube::Client;
 use serde::Deserialize;
 
+use crate::raw::{Raw, Target};
+use crate::server::Server;
+
 /// A file of `bench/workloads`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,13 +28,33 @@ pub(crate) enum Step {
     Definitions(Definitions),
 }
 
-/// Create, get, update, patch and delete ConfigMaps, each verb on all of them.
+/// What the verbs are tried on.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Resource {
+    #[default]
+    Configmaps,
+    Pods,
+}
+
+impl Resource {
+    pub(crate) fn plural(self) -> &'static str {
+        match self {
+            Self::Configmaps => "configmaps",
+            Self::Pods => "pods",
+        }
+    }
+}
+
+/// Create, get, update, patch and delete objects, each verb on all of them.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Verbs {
+    #[serde(default)]
+    pub(crate) resource: Resource,
     pub(crate) objects: usize,
     pub(crate) concurrency: usize,
-    /// Size of each object's data, in bytes.
+    /// Size of each object's payload, in bytes.
     pub(crate) bytes: usize,
 }
 
@@ -42,7 +65,8 @@ pub(crate) struct List {
     pub(crate) objects: usize,
     pub(crate) bytes: usize,
     pub(crate) requests: usize,
-    pub(crate) concurrency: usize,
+    /// How many lists run at a time, one measurement for each.
+    pub(crate) clients: Vec<usize>,
 }
 
 /// Write while many watch; from the write's start to each watcher's event.
@@ -51,6 +75,11 @@ pub(crate) struct List {
 pub(crate) struct Watch {
     pub(crate) watchers: usize,
     pub(crate) writes: usize,
+    /// Size of each object's payload, in bytes.
+    pub(crate) bytes: usize,
+    /// Without, one write follows the other.
+    #[serde(default)]
+    pub(crate) writes_per_second: Option<u32>,
 }
 
 /// Pods, one at a time, from created to Running and to Ready.
@@ -116,9 +145,14 @@ impl Image {
 }
 
 /// Where a step runs.
-#[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) client: Client,
+    /// For steps in which what the client costs would count.
+    pub(crate) raw: Raw,
+    pub(crate) target: Target,
+    /// Connections of that client.
+    pub(crate) connections: usize,
+    pub(crate) server: Server,
     pub(crate) namespace: String,
     pub(crate) image: Image,
 }

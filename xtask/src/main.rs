@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
+mod api_bench;
 mod conformance;
 mod demo;
 mod gen_code;
@@ -49,16 +50,25 @@ struct BenchArguments {
     /// Measure servers of its own instead: start, memory and processor at rest, pods, churn
     #[arg(long)]
     node: bool,
-    /// With --node: the program to measure [default: the release binary, built first]
-    #[arg(long, requires = "node")]
+    /// Measure an API server of its own instead: verbs, lists, watches
+    #[arg(long, conflicts_with = "node")]
+    api: bool,
+    /// With --node and --api: the program to measure [default: the release binary, built first]
+    #[arg(long)]
     binary: Option<PathBuf>,
-    /// With --node: the runner of workloads [default: built first]
-    #[arg(long, requires = "node")]
+    /// With --node and --api: the runner of workloads [default: built first]
+    #[arg(long)]
     runner: Option<PathBuf>,
+    /// With --api: upstream's kube-apiserver, to be measured in the same run
+    #[arg(long, requires = "api")]
+    kube_apiserver: Option<PathBuf>,
+    /// With --api: the etcd for it
+    #[arg(long, requires = "api", default_value = "etcd")]
+    etcd: PathBuf,
     /// With --node: how many servers are started
     #[arg(long, default_value_t = 5)]
     starts: usize,
-    /// Arguments of the runner, without --node
+    /// Arguments of the runner, without --node and --api
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
@@ -70,6 +80,15 @@ fn bench(arguments: &BenchArguments) -> Result<()> {
             starts: arguments.starts,
             label: "keelson",
             runner: arguments.runner.as_deref(),
+        }
+        .run();
+    }
+    if arguments.api {
+        return api_bench::ApiBench {
+            binary: arguments.binary.as_deref(),
+            runner: arguments.runner.as_deref(),
+            kube_apiserver: arguments.kube_apiserver.as_deref(),
+            etcd: &arguments.etcd,
         }
         .run();
     }

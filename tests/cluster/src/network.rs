@@ -1,5 +1,7 @@
 //! A machine's network that nobody else uses: a namespace with one link to the outside.
 
+use std::fs::File;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -85,6 +87,16 @@ impl Namespace {
             Some(name.split('@').next().unwrap_or(name).to_owned())
         };
         Ok(text.lines().filter_map(name).collect())
+    }
+
+    /// The tables of nftables in it.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn tables(&self) -> Result<Vec<String>> {
+        let namespace = File::open(self.path())?;
+        let tables = linux::nft::Nftables::open_in(namespace.as_fd())?.tables()?;
+        Ok(tables.iter().map(ToString::to_string).collect())
     }
 }
 

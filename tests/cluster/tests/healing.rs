@@ -40,8 +40,11 @@ fn a_container_that_ends_is_started_again_later_and_later() {
     kubectl.wait_for("pod", "crasher", last, "3", MOST);
     wait_event(&kubectl, "crasher", "BackOff", MOST);
     kubectl.wait_for("pod", "crasher", "{.status.containerStatuses[0].restartCount}", "2", MOST);
-    // The first delay is ten seconds, as upstream's; the first restart comes at once.
+    // As upstream's: the first restart comes at once, the second after ten seconds, the third after twenty.
     assert!(first.elapsed() > Duration::from_secs(8), "{:?}", first.elapsed());
+    let second = Instant::now();
+    kubectl.wait_for("pod", "crasher", "{.status.containerStatuses[0].restartCount}", "3", MOST);
+    assert!(second.elapsed() > Duration::from_secs(18), "{:?}", second.elapsed());
 }
 
 #[test]

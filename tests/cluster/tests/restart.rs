@@ -80,6 +80,7 @@ fn reset_leaves_nothing() {
     let links_without_pods = ["lo", "uplink0"];
     kubectl.apply(&web("web", 2));
     wait_rolled_out(&kubectl, "web");
+    assert!(!cluster.network().tables().unwrap().is_empty(), "Services are rules of nftables");
     cluster.kill_server().unwrap();
     let data_dir = cluster.data_dir().display().to_string();
     let group = format!("keelson-{}", data_dir.trim_matches('/').replace(['/', '.', '_'], "-"));
@@ -89,6 +90,7 @@ fn reset_leaves_nothing() {
     assert!(!mounts.contains(&data_dir), "mounts are left:\n{mounts}");
     assert_eq!(groups_named(&group), Vec::<PathBuf>::new(), "control groups are left");
     assert_eq!(cluster.network().links().unwrap(), links_without_pods);
+    assert_eq!(cluster.network().tables().unwrap(), Vec::<String>::new(), "tables are left");
     let routes = said(cluster.command("ip").args(["route", "show", "table", "all"]));
     assert!(!routes.contains("10.42.") && !routes.contains("10.43."), "routes are left:\n{routes}");
     assert!(!cluster.data_dir().exists());

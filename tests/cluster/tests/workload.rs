@@ -44,6 +44,9 @@ fn configuration_reaches_the_containers() {
     for (container, line, wanted) in cases {
         assert_eq!(shell(&kubectl, &pod, container, line), wanted, "{container}: {line}");
     }
+    // What one container leaves in shared memory, the other finds.
+    shell(&kubectl, &pod, "main", "echo from main > /dev/shm/note");
+    assert_eq!(shell(&kubectl, &pod, "helper", "cat /dev/shm/note"), "from main");
     // Both containers share the network and IPC, each has its own processes.
     let same = |what: &str| {
         let of =
@@ -104,13 +107,17 @@ fn objects_are_shown_and_changed() {
 
 #[test]
 fn an_editor_changes_an_object() {
-    let cluster = Cluster::new();
-    let kubectl = cluster.kubectl();
-    kubectl.run(&["create", "configmap", "edited", "--from-literal=key=before"]);
-    let mut edit = kubectl.command(&["edit", "configmap", "edited"]);
-    let output = edit.env("EDITOR", "sed -i s/before/after/").output().unwrap();
+    let cluster = Cluster::with_images();
+    let (kubectl, before) = application(&cluster);
+    let mut edit = kubectl.command(&["edit", "deployment", "app"]);
+    let output = edit.env("EDITOR", "sed -i s/500m/400m/g").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(kubectl.run(&["get", "configmap", "edited", "-o", "jsonpath={.data.key}"]), "after");
+    wait_rolled_out(&kubectl, "app");
+    let limit = "jsonpath={.spec.containers[0].resources.limits.cpu}";
+    let pods = living(&kubectl, "app=app").unwrap();
+    let after = pods[0]["metadata"]["name"].as_str().unwrap();
+    assert_ne!(after, before, "the Deployment rolls");
+    assert_eq!(kubectl.run(&["get", "pods", after, "-o", limit]), "400m");
 }
 
 #[test]
