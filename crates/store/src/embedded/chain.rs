@@ -50,6 +50,10 @@ impl Chain {
         Self { newest: version, older: Vec::new() }
     }
 
+    pub(super) fn into_newest(self) -> Version {
+        self.newest
+    }
+
     pub(super) fn newest(&self) -> &Version {
         &self.newest
     }

@@ -28,7 +28,8 @@ const FIRST_HEAD_BYTES: usize = 40;
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    blocks: Vec<Block>,
+    #[expect(clippy::vec_box, reason = "when a block is split, all that come after it move")]
+    blocks: Vec<Box<Block>>,
     /// The first key of each block.
     firsts: Vec<Bytes>,
     first_heads: Heads<FIRST_HEAD_BYTES>,
@@ -68,6 +69,33 @@ impl Index {
             }
             Err(place) => self.insert(place, key, Chain::new(version)),
         }
+    }
+
+    /// Puts a value in place of all versions of a key; answers the newest of those.
+    pub(super) fn replace(&mut self, key: Bytes, version: Version) -> Option<Version> {
+        match self.find(&key) {
+            Ok((block, at)) => {
+                let block = &mut self.blocks[block];
+                let chain = &mut block.chains[at];
+                block.live += usize::from(!is_live(chain));
+                let before = std::mem::replace(chain, Chain::new(version));
+                Some(before.into_newest())
+            }
+            Err(place) => {
+                self.insert(place, key, Chain::new(version));
+                None
+            }
+        }
+    }
+
+    /// Removes a key; answers its newest version.
+    pub(super) fn remove(&mut self, key: &[u8]) -> Option<Version> {
+        let mut newest = None;
+        self.change(key, |chain| {
+            newest = Some(chain.newest().clone());
+            false
+        });
+        newest
     }
 
     /// Takes the newest version of a key back; the key goes with its only version.
@@ -189,21 +217,19 @@ impl Index {
     fn insert_block(&mut self, at: usize, block: Block) {
         self.firsts.insert(at, block.keys[0].clone());
         self.first_heads.insert(&self.firsts, at);
-        self.blocks.insert(at, block);
+        self.blocks.insert(at, Box::new(block));
     }
 
     fn remove_block(&mut self, at: usize) -> Block {
         self.firsts.remove(at);
         self.first_heads.remove(at);
-        self.blocks.remove(at)
+        *self.blocks.remove(at)
     }
 
     /// The first key of a block has changed.
     fn note_first(&mut self, block: usize) {
-        self.firsts.remove(block);
-        self.first_heads.remove(block);
-        self.firsts.insert(block, self.blocks[block].keys[0].clone());
-        self.first_heads.insert(&self.firsts, block);
+        self.firsts[block] = self.blocks[block].keys[0].clone();
+        self.first_heads.replace(&self.firsts, block);
     }
 
     /// After the removal of the key at `at`: drops an empty block, joins a small one with its neighbour.
@@ -216,8 +242,9 @@ impl Index {
         if at == 0 {
             self.note_first(block);
         }
-        let fits = |next: &Block| next.keys.len() + length <= BLOCK_ENTRIES_MAX / 2;
-        if length < BLOCK_ENTRIES_MIN && self.blocks.get(block + 1).is_some_and(fits) {
+        let next = self.blocks.get(block + 1).map(|next| next.keys.len());
+        let fits = next.is_some_and(|next| next + length <= BLOCK_ENTRIES_MAX / 2);
+        if length < BLOCK_ENTRIES_MIN && fits {
             let next = self.remove_block(block + 1);
             self.blocks[block].join(next);
         }
@@ -298,7 +325,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
         #[test]
         fn the_index_is_a_sorted_map_that_counts(
-            steps in prop::collection::vec((0..600u16, 0..5u8), 0..3000),
+            steps in prop::collection::vec((0..600u16, 0..7u8), 0..3000),
         ) {
             let (mut index, mut model) = (Index::default(), BTreeMap::new());
             for (revision, (number, action)) in (1..).zip(steps) {
@@ -311,6 +338,14 @@ mod tests {
                     2 => {
                         index.push(key.clone(), version(revision, 0));
                         model.insert(key, false);
+                    }
+                    3 => {
+                        let before = index.replace(key.clone(), version(revision, revision));
+                        assert_eq!(before.is_some(), model.insert(key, true).is_some());
+                    }
+                    4 => {
+                        let before = index.remove(&key);
+                        assert_eq!(before.is_some(), model.remove(&key).is_some());
                     }
                     _ => {
                         index.change(&key, |_| false);

@@ -27,6 +27,9 @@ impl Contents {
         for (id, ttl_seconds) in &self.leases {
             leases.insert(*id, *ttl_seconds, now_ms);
         }
+        if self.leases.is_empty() {
+            return leases;
+        }
         for (key, chain) in self.state.keys.iter() {
             if leases.contains(LeaseId(chain.newest().lease)) {
                 leases.attach(&chain.newest().key_value(key));

@@ -63,6 +63,17 @@ impl<const N: usize> Heads<N> {
         }
     }
 
+    /// Follows the replacement of `keys[at]` by another key that belongs there.
+    pub(super) fn replace(&mut self, keys: &[Bytes], at: usize) {
+        let other = if at == 0 { keys.last() } else { keys.first() };
+        let shared = other.map_or(0, |other| common(other, &keys[at]));
+        if at == 0 || keys.len() <= 2 || shared < self.shared {
+            *self = Self::new(keys);
+        } else {
+            self.heads[at] = head(&keys[at], self.shared);
+        }
+    }
+
     /// Follows the removal of the key at `at`.
     pub(super) fn remove(&mut self, at: usize) {
         self.heads.remove(at);

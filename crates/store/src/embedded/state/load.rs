@@ -1,7 +1,7 @@
 //! Building the working set from the records on disk, in revision order.
 
 use super::super::chain::Version;
-use super::super::record::{Record, RowKey};
+use super::super::record::{Record, RowKey, record_bytes};
 use super::State;
 use crate::Event;
 use crate::commit::Commit;
@@ -30,8 +30,11 @@ impl Loader {
             self.revision = row.revision;
             self.time_ms = record.time_ms;
         }
+        if row.revision <= self.state.compacted {
+            self.add_compacted(row, record);
+            return;
+        }
         let (key, previous) = self.state.newest_value(record.key);
-        let floor = self.state.compacted;
         let event = match record.value {
             Some(value) => {
                 let version = Version {
@@ -48,10 +51,35 @@ impl Loader {
             }
             None => self.state.push_deletion(key.clone(), previous, row.revision, row.sub),
         };
-        if row.revision > floor {
-            self.events.push(event);
-        } else {
-            self.state.trim(&key, floor, &mut self.garbage);
+        self.events.push(event);
+    }
+
+    /// Adds a record that history does not reach back to, as nearly all are: only the newest of a key is
+    /// of use, and the key is looked for once.
+    fn add_compacted(&mut self, row: RowKey, record: Record) {
+        // Without the value; a clone of the key would cost it an allocation more.
+        let bare_bytes = record_bytes(&record.key, &[]);
+        let before = match record.value {
+            Some(value) => {
+                self.state.sizes.record_bytes += (bare_bytes + value.len()) as u64;
+                let version = Version {
+                    mod_revision: row.revision,
+                    create_revision: record.create_revision,
+                    version: record.version,
+                    lease: record.lease,
+                    sub: row.sub,
+                    value,
+                };
+                self.state.keys.replace(record.key, version)
+            }
+            None => {
+                self.garbage.push(row);
+                self.state.keys.remove(&record.key)
+            }
+        };
+        if let Some(before) = before {
+            self.state.sizes.record_bytes -= (bare_bytes + before.value.len()) as u64;
+            self.garbage.push(RowKey { revision: before.mod_revision, sub: before.sub });
         }
     }
 
