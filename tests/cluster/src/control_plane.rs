@@ -79,6 +79,15 @@ impl ControlPlane {
         self.run_etcd()
     }
 
+    /// Sends a signal to etcd.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn signal_etcd(&self, signal: Signal) -> Result<()> {
+        let Some(etcd) = &self.etcd else { bail!("etcd does not run") };
+        kill(Pid::from_raw(i32::try_from(etcd.id())?), signal).context("signal etcd")
+    }
+
     /// Makes etcd forget what was before a revision.
     ///
     /// # Errors

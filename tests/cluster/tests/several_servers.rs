@@ -107,6 +107,27 @@ fn a_second_server_in_one_data_folder_is_refused() {
 }
 
 #[test]
+fn a_write_that_etcd_does_not_answer_is_told_as_upstream_tells_it() {
+    let mut servers = ControlPlane::start(1).unwrap();
+    servers.run_server(0).unwrap();
+    let kubectl = servers.kubectl(0);
+    kubectl.run(&["create", "configmap", "before"]);
+    servers.signal_etcd(Signal::SIGSTOP).unwrap();
+    let create = ["create", "configmap", "during"];
+    let unknown = kubectl.try_run(&create).unwrap_err();
+    assert!(unknown.contains("etcdserver: request timed out"), "{unknown}");
+    servers.signal_etcd(Signal::SIGCONT).unwrap();
+    // It may have taken place and it may not; either way it is there once, after another attempt.
+    wait_until("the write can be made", Duration::from_secs(60), || {
+        match kubectl.try_run(&create) {
+            Err(error) if !error.contains("already exists") => Err(error),
+            _ => Ok(()),
+        }
+    });
+    kubectl.run(&["delete", "configmap", "before", "during"]);
+}
+
+#[test]
 fn another_server_takes_over_when_the_leader_dies() {
     let mut servers = two_servers();
     let kubectl = servers.kubectl(1);
