@@ -89,6 +89,8 @@ pub struct Request<'a> {
     pub random: u64,
     /// `Warning` headers to send.
     pub warnings: Vec<String>,
+    /// Notes for the audit log: key and value.
+    pub annotations: Vec<(String, String)>,
 }
 
 impl Request<'_> {
@@ -113,6 +115,11 @@ impl Request<'_> {
     pub fn old_object(&self) -> &Value {
         static NULL: Value = Value::Null;
         self.old.unwrap_or(&NULL)
+    }
+
+    /// Leaves a note in the audit log.
+    pub fn annotate(&mut self, key: impl Into<String>, value: impl Into<String>) {
+        self.annotations.push((key.into(), value.into()));
     }
 
     /// A refusal in the form that upstream's plugins give it.

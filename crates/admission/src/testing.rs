@@ -69,6 +69,7 @@ pub(crate) struct Case {
 pub(crate) struct Outcome {
     pub(crate) object: Value,
     pub(crate) warnings: Vec<String>,
+    pub(crate) annotations: Vec<(String, String)>,
 }
 
 impl Case {
@@ -126,10 +127,15 @@ impl Case {
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             random: 0,
             warnings: Vec::new(),
+            annotations: Vec::new(),
         };
         plugin.mutate(&mut request, cluster)?;
         plugin.validate(&mut request, cluster)?;
-        Ok(Outcome { object: request.object, warnings: request.warnings })
+        Ok(Outcome {
+            object: request.object,
+            warnings: request.warnings,
+            annotations: request.annotations,
+        })
     }
 
     /// The refusal's message, empty when there is none.

@@ -67,8 +67,8 @@ impl Server {
         request: &mut Request<'_>,
     ) -> Result<(), Status> {
         let verdict = self.mutate(call, request).await;
-        // Warnings are for those who are refused, too.
-        self.send_warnings(call, request);
+        // Warnings and annotations are of those who are refused, too.
+        self.pass_on_notes(call, request);
         verdict
     }
 
@@ -105,7 +105,7 @@ impl Server {
         request: &mut Request<'_>,
     ) -> Result<(), Status> {
         let verdict = self.validate(call, request).await;
-        self.send_warnings(call, request);
+        self.pass_on_notes(call, request);
         verdict
     }
 
@@ -160,9 +160,12 @@ impl Server {
         let _came = tokio::time::timeout(ACCOUNT_WAIT_MAX, arrives).await;
     }
 
-    fn send_warnings(&self, call: &Call, request: &mut Request<'_>) {
+    fn pass_on_notes(&self, call: &Call, request: &mut Request<'_>) {
         for warning in request.warnings.drain(..) {
             call.warn(warning);
+        }
+        for (key, value) in request.annotations.drain(..) {
+            call.annotate(&key, value);
         }
     }
 }

@@ -1,4 +1,9 @@
-//! Authentication: who asks, from the client certificate or the bearer token.
+//! Authentication: who asks, from a front proxy's word, the client certificate or the bearer token.
+//!
+//! [`certificates`] says whose certificate a connection shows, [`headers`] what a front proxy says.
+
+mod certificates;
+pub(crate) mod headers;
 
 use std::sync::Arc;
 
@@ -6,14 +11,19 @@ use admission::User;
 use api::object::Object;
 use api::status::Status;
 use http::HeaderMap;
-use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::cache::Caches;
 use crate::server::Config;
 use crate::tokens::{self, Claims, TokenIssuer};
 
+pub(crate) use certificates::Certificates;
+pub use certificates::Shown;
+
 /// Everyone who is anyone.
-const AUTHENTICATED: &str = "system:authenticated";
+pub(crate) const AUTHENTICATED: &str = "system:authenticated";
+/// Everyone else, and the name that they have.
+pub(crate) const UNAUTHENTICATED: &str = "system:unauthenticated";
+pub(crate) const ANONYMOUS: &str = "system:anonymous";
 
 /// See the module's text.
 pub(crate) struct Authenticators {
@@ -24,22 +34,7 @@ pub(crate) struct Authenticators {
 
 /// The user that upstream gives to requests without credentials.
 pub fn anonymous() -> User {
-    User {
-        name: "system:anonymous".to_owned(),
-        groups: vec!["system:unauthenticated".to_owned()],
-        ..User::default()
-    }
-}
-
-/// The user of a verified client certificate (DER): common name and organizations.
-pub fn certificate_user(der: &[u8]) -> Option<User> {
-    let (_, certificate) = X509Certificate::from_der(der).ok()?;
-    let subject = certificate.subject();
-    let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
-    let mut groups: Vec<String> =
-        subject.iter_organization().filter_map(|o| o.as_str().ok()).map(str::to_owned).collect();
-    groups.push(AUTHENTICATED.to_owned());
-    Some(User { name, groups, ..User::default() })
+    User { name: ANONYMOUS.to_owned(), groups: vec![UNAUTHENTICATED.to_owned()], ..User::default() }
 }
 
 impl Authenticators {
@@ -51,24 +46,30 @@ impl Authenticators {
         }
     }
 
-    /// The user of a request; `certificate` is that of the connection.
+    /// The user of a request on a connection that shows this.
     pub(crate) fn user(
         &self,
         headers: &HeaderMap,
-        certificate: Option<&User>,
+        shown: &Shown,
         now: i64,
     ) -> Result<User, Status> {
+        if shown.is_front_proxy
+            && let Some(user) = headers::user(headers)
+        {
+            return Ok(user);
+        }
+        if let Some(user) = &shown.user {
+            return Ok(user.clone());
+        }
         let bearer = headers.get("authorization").and_then(|value| value.to_str().ok());
         let bearer = bearer.and_then(|value| {
             let (scheme, token) = value.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
         });
-        match (certificate, bearer) {
-            (Some(user), _) => Ok(user.clone()),
-            (None, Some(token)) => {
-                self.token_user(token, &[], now).ok_or_else(Status::unauthorized)
-            }
-            (None, None) => Ok(anonymous()),
+        match bearer {
+            Some(token) => self.token_user(token, &[], now).ok_or_else(Status::unauthorized),
+            None if shown.is_strange => Err(Status::unauthorized()),
+            None => Ok(anonymous()),
         }
     }
 

@@ -46,6 +46,7 @@ impl Server {
             },
             resource,
             warnings: parking_lot::Mutex::default(),
+            record: None,
         })
     }
 

@@ -10,6 +10,7 @@ use http::HeaderMap;
 use parking_lot::Mutex;
 use serde_json::Value;
 
+use crate::audit::Record;
 use crate::request::{Query, RequestInfo};
 
 /// See the module's text.
@@ -27,6 +28,8 @@ pub struct Call {
     pub resource: Arc<Resource>,
     /// `Warning` headers to send back.
     pub warnings: Mutex<Vec<String>>,
+    /// What is recorded of it, if anything.
+    pub(crate) record: Option<Arc<Record>>,
 }
 
 /// The options that all writes share.
@@ -51,6 +54,13 @@ impl Call {
     /// Remembers a `Warning` header.
     pub fn warn(&self, text: impl Into<String>) {
         self.warnings.lock().push(text.into());
+    }
+
+    /// Leaves a note in the audit log.
+    pub fn annotate(&self, key: &str, value: impl Into<String>) {
+        if let Some(record) = &self.record {
+            record.annotate(key, value);
+        }
     }
 
     /// 404 for this request's object.
@@ -82,6 +92,7 @@ impl Call {
             now,
             random: 0,
             warnings: Vec::new(),
+            annotations: Vec::new(),
         }
     }
 

@@ -183,6 +183,7 @@ impl Server {
                 user: call.user.clone(),
                 resource: Arc::clone(&call.resource),
                 warnings: parking_lot::Mutex::default(),
+                record: call.record.clone(),
             };
             match self.delete(&one, options).await {
                 Ok(Deleted::Gone(object) | Deleted::Marked(object)) => deleted.push(object),

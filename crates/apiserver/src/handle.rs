@@ -5,13 +5,16 @@ use std::sync::Arc;
 use admission::User;
 use api::resource::Resource;
 use api::status::Status;
-use authz::Attributes;
+use authz::{Attributes, Decision};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Request};
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::aggregation::Backend;
+use crate::audit::{AUDIT_ID, Arrived, Record};
+use crate::authenticate::Shown;
 use crate::body;
 use crate::call::{Body, Call};
 use crate::delete::{DeleteOptions, Deleted};
@@ -24,14 +27,17 @@ use crate::{aggregation, fairness, general, managed, patching, subresource, virt
 /// What is known of the connection that a request came over.
 #[derive(Clone, Debug, Default)]
 pub struct Connection {
-    /// The user of its client certificate, or of the component that calls in process.
-    pub user: Option<User>,
+    /// What its client certificate says, or who calls in process.
+    pub shown: Shown,
+    /// Where it comes from.
+    pub peer: Option<std::net::SocketAddr>,
 }
 
 /// What a request asks for.
 struct Asked {
     info: RequestInfo,
     query: Query,
+    record: Option<Arc<Record>>,
 }
 
 /// Who answers a request.
@@ -44,6 +50,14 @@ enum Way {
 /// Longest text of one `Warning` header, and of all together.
 const WARNING_BYTES_MAX: usize = 4096;
 
+impl Connection {
+    /// That of a component in the server's own process.
+    pub fn of(user: User) -> Self {
+        let shown = Shown { user: Some(user), ..Shown::default() };
+        Self { shown, peer: None }
+    }
+}
+
 impl Server {
     /// Answers a request. Never fails: errors become answers.
     pub async fn handle(
@@ -55,13 +69,17 @@ impl Server {
         let query = Query::parse(request.uri().query().unwrap_or_default());
         let info = RequestInfo::parse(request.method(), request.uri().path(), &query);
         let is_apply = managed::is_apply_patch(request.headers());
-        let asked = Asked { info, query };
-        let _under_way = self.requests.begin(&asked.info);
-        let (answer, asked) = self.pass(request, connection, asked).await;
+        let name = self.request_names.name(request.headers());
+        let _under_way = self.requests.begin(&info);
+        let asked = Asked { info, query, record: None };
+        let (mut answer, asked) = self.pass(request, connection, asked, (&name, began)).await;
+        answer.headers_mut().insert(AUDIT_ID, name);
         let took = self.clock.now().duration_since(began).try_into().unwrap_or_default();
         let code = answer.status().as_u16();
         self.requests.answered(&asked.info, &asked.query, is_apply, code, took);
-        answer
+        let Some(record) = asked.record else { return answer };
+        let is_long = asked.info.verb == "watch" || fairness::is_long_running(&asked.info);
+        record.answered(answer, is_long)
     }
 
     /// Who asks, and when it is their turn; then what they ask for.
@@ -69,9 +87,29 @@ impl Server {
         self: &Arc<Self>,
         request: Request<HttpBody>,
         connection: &Connection,
-        asked: Asked,
+        mut asked: Asked,
+        (name, began): (&HeaderValue, Timestamp),
     ) -> (Answer, Asked) {
-        let user = match self.identify(request.headers(), connection) {
+        let headers = request.headers();
+        let now = began.as_second();
+        let user = self.authenticators.user(headers, &connection.shown, now);
+        if let Some(audit) = &self.audit {
+            let arrived = Arrived {
+                id: name.to_str().unwrap_or_default(),
+                began,
+                uri: request.uri(),
+                info: &asked.info,
+                headers,
+                peer: connection.peer,
+            };
+            let nobody = User::default();
+            asked.record = audit.record(user.as_ref().unwrap_or(&nobody), &arrived);
+        }
+        if let (Some(record), Ok(_)) = (&asked.record, &user) {
+            record.received();
+        }
+        let user = user.and_then(|user| self.impersonate(user, headers, asked.record.as_deref()));
+        let user = match user {
             Ok(user) => user,
             Err(status) => return (status_answer(&status), asked),
         };
@@ -88,19 +126,13 @@ impl Server {
         (seat.answered(answer, is_watch), asked)
     }
 
-    fn identify(&self, headers: &HeaderMap, connection: &Connection) -> Result<User, Status> {
-        let now = self.clock.now().as_second();
-        let user = self.authenticators.user(headers, connection.user.as_ref(), now)?;
-        self.impersonate(user, headers)
-    }
-
     async fn route(
         self: &Arc<Self>,
         mut request: Request<HttpBody>,
         user: User,
         asked: Asked,
     ) -> (Answer, Asked) {
-        let resource = match self.way(&user, &asked.info) {
+        let resource = match self.way(&user, &asked) {
             Ok(Way::Resource(resource)) => resource,
             Ok(Way::Backend(backend)) => {
                 let answer = aggregation::proxy::answer(self, &backend, &user, request).await;
@@ -110,19 +142,21 @@ impl Server {
             Err(status) => return (status_answer(&status), asked),
         };
         let headers = std::mem::take(request.headers_mut());
-        let Asked { info, query } = asked;
-        let call = Call { info, query, headers, user, resource, warnings: Mutex::default() };
+        let Asked { info, query, record } = asked;
+        let warnings = Mutex::default();
+        let call = Call { info, query, headers, user, resource, warnings, record };
         let mut answer = match self.dispatch(&call, request).await {
             Ok(answer) => answer,
             Err(status) => status_answer(&status),
         };
         add_warnings(&call, answer.headers_mut());
-        (answer, Asked { info: call.info, query: call.query })
+        (answer, Asked { info: call.info, query: call.query, record: call.record })
     }
 
     /// Where a request goes, once its user may go there.
-    fn way(&self, user: &User, info: &RequestInfo) -> Result<Way, Status> {
-        self.check_rights(user, info)?;
+    fn way(&self, user: &User, asked: &Asked) -> Result<Way, Status> {
+        let info = &asked.info;
+        self.check_rights(user, info, asked.record.as_deref())?;
         if let Some(backend) = self.aggregation.backend_of_path(&info.path) {
             return Ok(Way::Backend(backend));
         }
@@ -148,45 +182,27 @@ impl Server {
         answer.unwrap_or_else(|status| status_answer(&status))
     }
 
-    fn check_rights(&self, user: &User, info: &RequestInfo) -> Result<(), Status> {
-        let asked = attributes(user, info);
-        self.authorize(&asked).map_err(|reason| forbidden(user, info, &reason))
-    }
-
-    /// The user that the `Impersonate-*` headers name, if the real one may.
-    fn impersonate(&self, user: User, headers: &HeaderMap) -> Result<User, Status> {
-        let text = |value: &HeaderValue| value.to_str().unwrap_or_default().to_owned();
-        let Some(name) = headers.get("impersonate-user").map(text) else { return Ok(user) };
-        let mut groups: Vec<String> =
-            headers.get_all("impersonate-group").iter().map(text).collect();
-        let mut wanted = vec![("users", name.clone())];
-        if let Some((namespace, account)) =
-            name.strip_prefix(crate::tokens::USER_PREFIX).and_then(|rest| rest.split_once(':'))
-        {
-            wanted = vec![("serviceaccounts", account.to_owned())];
-            if groups.is_empty() {
-                groups = crate::tokens::groups(namespace);
-                groups.pop();
+    pub(crate) fn check_rights(
+        &self,
+        user: &User,
+        info: &RequestInfo,
+        record: Option<&Record>,
+    ) -> Result<(), Status> {
+        let decision = self.policy.decide(&attributes(user, info));
+        let (word, reason) = match &decision {
+            Decision::Allow(reason) => ("allow", reason),
+            Decision::Deny(reason) | Decision::NoOpinion(reason) => ("forbid", reason),
+        };
+        if let Some(record) = record {
+            record.annotate("authorization.k8s.io/decision", word);
+            record.annotate("authorization.k8s.io/reason", reason.as_str());
+        }
+        match decision {
+            Decision::Allow(_) => Ok(()),
+            Decision::Deny(reason) | Decision::NoOpinion(reason) => {
+                Err(forbidden(user, info, &reason))
             }
         }
-        wanted.extend(groups.iter().map(|group| ("groups", group.clone())));
-        for (resource, name) in &wanted {
-            let info = RequestInfo {
-                is_resource: true,
-                verb: "impersonate".to_owned(),
-                version: "v1".to_owned(),
-                resource: (*resource).to_owned(),
-                name: name.clone(),
-                ..RequestInfo::default()
-            };
-            self.check_rights(&user, &info)?;
-        }
-        if name != "system:anonymous" && !groups.iter().any(|group| group == "system:authenticated")
-        {
-            groups.push("system:authenticated".to_owned());
-        }
-        let uid = headers.get("impersonate-uid").map(text).unwrap_or_default();
-        Ok(User { name, uid, groups, ..User::default() })
     }
 
     async fn dispatch(
@@ -318,7 +334,11 @@ impl Server {
 pub(crate) async fn read_body(call: &Call, request: Request<HttpBody>) -> Result<Body, Status> {
     let media_type = call.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let media_type = media_type.unwrap_or_default().to_ascii_lowercase();
-    Ok(Body { bytes: body::read(request.into_body()).await?, media_type })
+    let bytes = body::read(request.into_body()).await?;
+    if let Some(record) = &call.record {
+        record.sent(&media_type, &bytes);
+    }
+    Ok(Body { bytes, media_type })
 }
 
 /// The authorization question of a request.

@@ -175,7 +175,7 @@ impl Following {
 
 /// A client of `server` in its own process, with `user`'s rights. Its informers run in `scope`.
 pub fn client(server: &Arc<Server>, user: User, scope: task::Scope) -> Client {
-    let connection = Connection { user: Some(user.clone()) };
+    let connection = Connection::of(user.clone());
     let direct = Direct { server: Arc::clone(server), connection };
     let kube = kube::Client::new(direct, "default");
     Client::new(kube, Arc::new(Shared { server: Arc::clone(server), user }), scope)

@@ -7,6 +7,7 @@
 mod admit;
 mod aggregation;
 mod allocate;
+pub mod audit;
 pub mod authenticate;
 mod body;
 mod bootstrap;
@@ -20,6 +21,7 @@ pub mod discovery;
 mod fairness;
 mod general;
 pub mod handle;
+mod impersonate;
 pub mod in_process;
 mod json_path;
 pub mod limits;
@@ -50,4 +52,6 @@ pub mod write;
 
 pub use admission::User;
 pub use bootstrap::first_address;
+#[doc(hidden)]
+pub use custom::fuzzing;
 pub use server::{Config, FrontProxy, Server};

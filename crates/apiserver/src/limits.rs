@@ -66,3 +66,9 @@ pub const QUEUE_WAIT_MAX: Duration = Duration::from_secs(15);
 pub const FAIRNESS_PERIOD: Duration = Duration::from_secs(60);
 /// Kinds of requests that are counted apart.
 pub const METRIC_SERIES_MAX: usize = 4000;
+/// Audit events that wait to be written; as many as in upstream's buffer.
+pub const AUDIT_QUEUE_MAX: usize = 10_000;
+/// Audit events that are written at once.
+pub const AUDIT_BATCH_MAX: usize = 400;
+/// Longest body of an answer that is kept for the audit log.
+pub const AUDIT_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -17,6 +17,9 @@ pub(crate) fn render(server: &Server) -> String {
     let mut out = String::new();
     server.requests.render(&mut out);
     crate::fairness::metrics::render(&server.fairness, &mut out);
+    if let Some(audit) = &server.audit {
+        audit.render(&mut out);
+    }
     let name = "apiserver_storage_objects";
     let help = "[STABLE] Number of stored objects at the time of last check split by kind.";
     head(&mut out, name, "gauge", help);

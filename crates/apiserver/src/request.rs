@@ -155,7 +155,7 @@ fn decode_form(text: &str) -> String {
     decode_percent(&text.replace('+', " "))
 }
 
-fn decode_percent(text: &str) -> String {
+pub(crate) fn decode_percent(text: &str) -> String {
     if !text.contains('%') {
         return text.to_owned();
     }

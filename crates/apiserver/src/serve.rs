@@ -1,5 +1,6 @@
 //! Listening: TLS, HTTP/1.1 and HTTP/2, one task per connection.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http_body_util::BodyExt as _;
@@ -9,8 +10,8 @@ use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::UnixTime;
 
-use crate::authenticate::certificate_user;
 use crate::handle::Connection;
 use crate::limits::{
     ACCEPT_RETRY_PAUSE, CONNECTIONS_MAX, HANDSHAKE_MAX, STREAMS_PER_CONNECTION_MAX,
@@ -29,10 +30,10 @@ pub async fn serve(server: Arc<Server>, listener: TcpListener, tls: Arc<rustls::
             () = server.scope.cancelled() => return,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 let (server, acceptor) = (Arc::clone(&server), acceptor.clone());
                 server.scope.clone().spawn("connection", async move {
-                    serve_connection(server, stream, acceptor).await;
+                    serve_connection(server, stream, peer, acceptor).await;
                     drop(permit);
                 });
             }
@@ -45,7 +46,12 @@ pub async fn serve(server: Arc<Server>, listener: TcpListener, tls: Arc<rustls::
     }
 }
 
-async fn serve_connection(server: Arc<Server>, stream: TcpStream, acceptor: TlsAcceptor) {
+async fn serve_connection(
+    server: Arc<Server>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    acceptor: TlsAcceptor,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
@@ -58,8 +64,8 @@ async fn serve_connection(server: Arc<Server>, stream: TcpStream, acceptor: TlsA
         Err(_) => return,
     };
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let user = certificates.first().and_then(|der| certificate_user(der));
-    let connection = Connection { user };
+    let shown = server.certificates.read(certificates, now(&server));
+    let connection = Connection { shown, peer: Some(peer) };
     let scope = server.scope.clone();
     let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let (server, connection) = (Arc::clone(&server), connection.clone());
@@ -82,4 +88,9 @@ async fn serve_connection(server: Arc<Server>, stream: TcpStream, acceptor: TlsA
     if let Err(error) = result {
         tracing::debug!(error, "connection ended");
     }
+}
+
+fn now(server: &Server) -> UnixTime {
+    let since = server.clock.now().duration_since(jiff::Timestamp::UNIX_EPOCH);
+    UnixTime::since_unix_epoch(since.try_into().unwrap_or_default())
 }

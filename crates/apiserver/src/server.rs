@@ -9,7 +9,8 @@ use store::{Store, StoreError};
 
 use crate::aggregation::Aggregation;
 use crate::allocate::Allocators;
-use crate::authenticate::Authenticators;
+use crate::audit::{Audit, AuditOptions};
+use crate::authenticate::{Authenticators, Certificates};
 use crate::cache::Caches;
 use crate::dial::NodeDialer;
 use crate::fairness::Fairness;
@@ -38,6 +39,8 @@ pub struct Config {
     pub dialer: Arc<dyn NodeDialer>,
     /// How aggregated servers know that it is us who say who asks.
     pub front_proxy: Option<FrontProxy>,
+    /// What is recorded of requests; `None` for nothing.
+    pub audit: Option<AuditOptions>,
     /// How many requests run at once, exempt ones aside: [`crate::limits::SEATS_TOTAL`].
     pub seats: u32,
 }
@@ -71,12 +74,15 @@ pub struct Server {
     pub scope: task::Scope,
     pub(crate) allocators: Allocators,
     pub(crate) authenticators: Authenticators,
+    pub(crate) certificates: Certificates,
     pub(crate) policy: Arc<Policy>,
     pub(crate) quota_locks: crate::admit::QuotaLocks,
     pub(crate) documents: Documents,
     pub(crate) aggregation: Aggregation,
     pub(crate) fairness: Arc<Fairness>,
     pub(crate) requests: Requests,
+    pub(crate) audit: Option<Arc<Audit>>,
+    pub(crate) request_names: crate::audit::Names,
 }
 
 impl std::fmt::Debug for Config {
@@ -117,24 +123,32 @@ impl Server {
         crate::allocate::repair(&config, &caches, &*store).await?;
         let allocators = Allocators::load(&config, &caches);
         let authenticators = Authenticators::new(&config, Arc::clone(&caches));
+        let certificates = Certificates::new(&config);
         let policy = Arc::new(Policy::new(Arc::clone(&caches)));
         let fairness = Arc::new(Fairness::new(config.seats, clock.clone()));
+        let audit =
+            config.audit.clone().map(|options| Audit::start(options, clock.clone(), &scope));
+        let mut random = Random::system();
+        let request_names = crate::audit::Names::new(random.below(usize::MAX) as u64);
         let server = Arc::new(Self {
             config,
             registry,
             caches,
             store,
             clock,
-            random: Mutex::new(Random::system()),
+            random: Mutex::new(random),
             scope,
             allocators,
             authenticators,
+            certificates,
             policy,
             quota_locks: crate::admit::QuotaLocks::default(),
             documents: Documents::default(),
             aggregation: Aggregation::default(),
             fairness,
             requests: Requests::default(),
+            audit,
+            request_names,
         });
         server.bootstrap().await;
         Ok(server)

@@ -20,6 +20,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::admit::Rounds;
+use crate::audit::Level;
 use crate::call::Call;
 use crate::handle::text;
 use crate::policy_admission::{Inputs, Verdict};
@@ -65,14 +66,22 @@ impl Server {
         if rounds.is_second {
             rounds.webhooks.begin_again(&request.object);
         }
+        let mut place = 0;
         for hooks in &configurations {
             for (index, hook) in hooks.list.iter().enumerate() {
+                let asked = Asked {
+                    kind: "mutation",
+                    configuration: &hooks.name,
+                    round: u8::from(rounds.is_second),
+                    place,
+                };
+                place += 1;
                 let Some(row) = self.applies(hook, call, request).await? else { continue };
                 let key = (hooks.name.clone(), index);
                 if rounds.is_second && !rounds.webhooks.is_due(&key) {
                     continue;
                 }
-                if self.ask_one(call, request, hook, &row).await? {
+                if self.ask_one(call, request, (hook, &asked), &row).await? {
                     rounds.webhooks.note_change();
                     rounds.again = true;
                 }
@@ -93,17 +102,26 @@ impl Server {
     ) -> Result<(), Status> {
         let configurations = self.webhooks(VALIDATING, call);
         let mut hooks = Vec::new();
-        for hook in configurations.iter().flat_map(|hooks| &hooks.list) {
-            if let Some(row) = self.applies(hook, call, request).await? {
-                hooks.push((hook, row));
+        let mut place = 0;
+        for configured in &configurations {
+            for hook in &configured.list {
+                if let Some(row) = self.applies(hook, call, request).await? {
+                    let configuration = configured.name.as_str();
+                    let asked = Asked { kind: "validating", configuration, round: 0, place };
+                    hooks.push((hook, row, asked));
+                }
+                place += 1;
             }
         }
-        let answers = hooks.iter().map(|(hook, row)| self.review(call, request, hook, row));
+        let answers = hooks.iter().map(|(hook, row, _)| self.review(call, request, hook, row));
         let answers = futures::future::join_all(answers).await;
-        for ((hook, _), answer) in hooks.iter().zip(answers) {
-            if let Some(response) = answer? {
-                take_warnings(request, &response);
-                refuse(hook, &response)?;
+        for ((hook, _, asked), answer) in hooks.iter().zip(answers) {
+            match answer? {
+                Some(response) => {
+                    take_notes(request, hook, &response);
+                    refuse(hook, &response)?;
+                }
+                None => asked.note_failure(request, hook),
             }
         }
         Ok(())
@@ -193,14 +211,29 @@ impl Server {
         &self,
         call: &Call,
         request: &mut Request<'_>,
-        hook: &Hook,
+        (hook, asked): (&Hook, &Asked<'_>),
         row: &Row,
     ) -> Result<bool, Status> {
         let Some(response) = self.review(call, request, hook, row).await? else {
+            asked.note_failure(request, hook);
             return Ok(false);
         };
-        take_warnings(request, &response);
+        take_notes(request, hook, &response);
         refuse(hook, &response)?;
+        let changed = self.take_patch(call, request, (hook, asked), row, &response).await?;
+        asked.note_mutation(request, hook, changed);
+        Ok(changed)
+    }
+
+    /// Applies the patch of a response; whether it changed the object.
+    async fn take_patch(
+        &self,
+        call: &Call,
+        request: &mut Request<'_>,
+        (hook, asked): (&Hook, &Asked<'_>),
+        row: &Row,
+        response: &Value,
+    ) -> Result<bool, Status> {
         let Some(encoded) = response.get("patch").and_then(Value::as_str) else { return Ok(false) };
         let failed = |why: String| {
             Status::internal(format!("failed calling webhook \"{}\": {why}", hook.name))
@@ -213,6 +246,9 @@ impl Server {
         patch::json::apply(&mut after, &patch).map_err(|error| failed(error.to_string()))?;
         if after == before {
             return Ok(false);
+        }
+        if call.record.as_ref().is_some_and(|record| record.wants(Level::Request)) {
+            asked.note_patch(request, hook, &patch);
         }
         // The object goes through the decoder again, as any body does.
         let after = self.shown(call, &after, row, &call.resource).await?;
@@ -277,10 +313,48 @@ impl Server {
     }
 }
 
-fn take_warnings(request: &mut Request<'_>, response: &Value) {
+/// A webhook's place among those that are asked, as the audit log has it.
+struct Asked<'a> {
+    kind: &'static str,
+    configuration: &'a str,
+    round: u8,
+    place: usize,
+}
+
+impl Asked<'_> {
+    fn key(&self, prefix: &str) -> String {
+        format!("{prefix}.webhook.admission.k8s.io/round_{}_index_{}", self.round, self.place)
+    }
+
+    fn note_failure(&self, request: &mut Request<'_>, hook: &Hook) {
+        let key = self.key(&format!("failed-open.{}", self.kind));
+        request.annotate(key, hook.name.as_str());
+    }
+
+    fn note_mutation(&self, request: &mut Request<'_>, hook: &Hook, changed: bool) {
+        let note = json!({
+            "configuration": self.configuration, "webhook": hook.name, "mutated": changed});
+        request.annotate(self.key("mutation"), note.to_string());
+    }
+
+    fn note_patch(&self, request: &mut Request<'_>, hook: &Hook, patch: &Value) {
+        let note = json!({"configuration": self.configuration, "webhook": hook.name,
+            "patch": patch, "patchType": "JSONPatch"});
+        request.annotate(self.key("patch"), note.to_string());
+    }
+}
+
+/// The warnings of a response, and what it has for the audit log.
+fn take_notes(request: &mut Request<'_>, hook: &Hook, response: &Value) {
     let warnings = response.get("warnings").and_then(Value::as_array);
     let warnings = warnings.into_iter().flatten().filter_map(Value::as_str);
     request.warnings.extend(warnings.map(str::to_owned));
+    let annotations = response.get("auditAnnotations").and_then(Value::as_object);
+    for (key, value) in annotations.into_iter().flatten() {
+        if let Some(value) = value.as_str() {
+            request.annotate(format!("{}/{key}", hook.name), value);
+        }
+    }
 }
 
 fn refuse(hook: &Hook, response: &Value) -> Result<(), Status> {

@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "server/audit.rs"]
+mod audit;
 #[path = "server/bench.rs"]
 mod bench;
 #[path = "server/fairness.rs"]
 mod fairness;
+#[path = "server/front_proxy.rs"]
+mod front_proxy;

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use apiserver::audit::AuditOptions;
 use clap::Args;
 use http::Uri;
 use ipnet::IpNet;
@@ -12,6 +13,7 @@ use podlife::eviction::Thresholds;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::audit::AuditArguments;
 use crate::backend::{EtcdArguments, EtcdConfig};
 
 /// Where everything is kept unless the user says otherwise.
@@ -116,6 +118,27 @@ pub(crate) struct ServerArguments {
     /// What all keys in etcd begin with [default: /registry]
     #[arg(long)]
     pub etcd_prefix: Option<String>,
+    /// What is recorded of requests: an audit.k8s.io/v1 Policy
+    #[arg(long)]
+    pub audit_policy_file: Option<PathBuf>,
+    /// Where it is recorded, a line for each event; - for the standard output
+    #[arg(long)]
+    pub audit_log_path: Option<PathBuf>,
+    /// Days for which old audit logs are kept [default: for ever]
+    #[arg(long)]
+    pub audit_log_maxage: Option<u32>,
+    /// How many old audit logs are kept [default: all]
+    #[arg(long)]
+    pub audit_log_maxbackup: Option<usize>,
+    /// Size in MiB at which a new audit log is begun [default: 100]
+    #[arg(long)]
+    pub audit_log_maxsize: Option<u64>,
+    /// How many reading requests run at once, those of administrators aside [default: 400]
+    #[arg(long)]
+    pub max_requests_inflight: Option<u32>,
+    /// How many writing requests run at once beside those; priority levels share the sum [default: 200]
+    #[arg(long)]
+    pub max_mutating_requests_inflight: Option<u32>,
 }
 
 /// The settings, complete and checked.
@@ -143,6 +166,10 @@ pub(crate) struct ServerConfig {
     pub scheduler: bool,
     /// The etcd cluster that the state is in; `None` for a store of the server's own.
     pub(crate) etcd: Option<EtcdConfig>,
+    /// What is recorded of requests.
+    pub(crate) audit: Option<AuditOptions>,
+    /// Requests that run at once.
+    pub(crate) seats: u32,
 }
 
 /// What both a server and an agent let the user say of their node.
@@ -212,6 +239,13 @@ impl ServerConfig {
             etcd_certfile,
             etcd_keyfile,
             etcd_prefix,
+            audit_policy_file,
+            audit_log_path,
+            audit_log_maxage,
+            audit_log_maxbackup,
+            audit_log_maxsize,
+            max_requests_inflight,
+            max_mutating_requests_inflight,
         );
         if flags.etcd_servers.is_empty() {
             flags.etcd_servers = file.etcd_servers;
@@ -248,8 +282,18 @@ impl ServerConfig {
             etcd_keyfile: flags.etcd_keyfile,
             etcd_prefix: flags.etcd_prefix,
         };
+        let audit = AuditArguments {
+            policy_file: flags.audit_policy_file,
+            path: flags.audit_log_path,
+            age_max_days: flags.audit_log_maxage,
+            backups_max: flags.audit_log_maxbackup,
+            size_max_mib: flags.audit_log_maxsize,
+        };
+        let seats = seats(flags.max_requests_inflight, flags.max_mutating_requests_inflight)?;
         Ok(Self {
             etcd: etcd.read()?,
+            audit: audit.read()?,
+            seats,
             manifests_dir: flags.manifests_dir.unwrap_or_else(|| data_dir.join("manifests")),
             data_dir,
             write_kubeconfig: flags.write_kubeconfig.unwrap_or_else(|| KUBECONFIG.into()),
@@ -272,6 +316,17 @@ impl ServerConfig {
             scheduler: !flags.disable_scheduler.unwrap_or(false),
         })
     }
+}
+
+/// How many requests run at once: what may read and what may write, together.
+fn seats(reading: Option<u32>, writing: Option<u32>) -> anyhow::Result<u32> {
+    const READING: u32 = 400;
+    const WRITING: u32 = 200;
+    let sum = reading.unwrap_or(READING).saturating_add(writing.unwrap_or(WRITING));
+    if sum == 0 {
+        bail!("max-requests-inflight and max-mutating-requests-inflight are 0: nothing could run");
+    }
+    Ok(sum)
 }
 
 /// The flags of `keelson agent`; every one is also a key of the configuration file.
@@ -474,7 +529,7 @@ mod tests {
 
     #[test]
     fn contradictions_are_named() {
-        let cases: [(ServerArguments, &str); 8] = [
+        let cases: [(ServerArguments, &str); 9] = [
             (ServerArguments { eviction_hard: Some("disk<1".into()), ..flags() }, "eviction-hard"),
             (
                 ServerArguments { image_gc_low_threshold: Some(85), ..flags() },
@@ -493,6 +548,7 @@ mod tests {
                 "service-node-port-range",
             ),
             (ServerArguments { node_label: vec!["x".into()], ..flags() }, "node-label"),
+            (ServerArguments { audit_log_path: Some("x".into()), ..flags() }, "audit-log-path"),
             (ServerArguments { etcd_prefix: Some("/x".into()), ..flags() }, "etcd-servers"),
             (
                 ServerArguments {

@@ -1,6 +1,7 @@
 //! The program: one multi-call binary, and the story of a process from arguments to exit code.
 
 mod agent;
+mod audit;
 mod backend;
 mod config;
 mod dialer;

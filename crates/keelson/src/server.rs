@@ -86,6 +86,8 @@ async fn start_control_plane(
     let store = open_store(config, pki, &clock).await?;
     snapshot::socket::serve(&config.data_dir, Arc::clone(&store), clock.clone(), scope)?;
     let advertise = SocketAddr::new(config.advertise_address, config.https_listen_port);
+    let front_proxy = crate::front_proxy::open(&config.data_dir, serving)?;
+    let tls = serving.api_server(config, &front_proxy.ca_pem)?;
     let api_config = Config {
         advertise,
         service_cidr: config.service_cidr,
@@ -94,9 +96,9 @@ async fn start_control_plane(
         token_issuer: Arc::clone(&pki.tokens),
         static_tokens: vec![(join::secret(config, pki)?, join::bootstrap_user())],
         dialer: Arc::new(dialer),
-        front_proxy: Some(crate::front_proxy::open(&config.data_dir, serving)?),
-        audit: None,
-        seats: apiserver::limits::SEATS_TOTAL,
+        front_proxy: Some(front_proxy),
+        audit: config.audit.clone(),
+        seats: config.seats,
     };
     let listen = SocketAddr::new(config.bind_address, config.https_listen_port);
     let listener =
@@ -104,7 +106,6 @@ async fn start_control_plane(
     let server = Server::start(api_config, store, clock, scope.clone())
         .await
         .context("start the API server")?;
-    let tls = serving.api_server(config)?;
     scope.spawn("api server", apiserver::serve::serve(Arc::clone(&server), listener, tls));
     serving.kubeconfig(config)?;
     Ok(server)

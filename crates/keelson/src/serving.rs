@@ -35,6 +35,7 @@ impl Serving {
     pub(crate) fn api_server(
         &self,
         config: &ServerConfig,
+        front_proxy_ca: &str,
     ) -> anyhow::Result<Arc<rustls::ServerConfig>> {
         let (names, addresses) = names(config);
         let this = self.clone();
@@ -43,7 +44,10 @@ impl Serving {
             let leaf = this.pki.server.server("kube-apiserver", &names, &addresses, now)?;
             Ok(leaf.with_authority(&this.pki.server))
         })?;
-        let mut tls = mutual_tls(self.pki.client.roots()?, shown)?;
+        // Front proxies show certificates, too; the API server tells them from users'.
+        let mut clients = self.pki.client.roots()?;
+        clients.roots.extend(crate::pki::roots(front_proxy_ca)?.roots);
+        let mut tls = mutual_tls(clients, shown)?;
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(tls))
     }

@@ -19,6 +19,8 @@ use crate::{Lookup, Operation, Plugin, Request, tree};
 #[derive(Debug)]
 pub struct PodSecurity;
 
+/// What the keys of our audit annotations begin with.
+const PREFIX: &str = "pod-security.kubernetes.io/";
 /// How many pods are looked at when a namespace becomes stricter.
 const PODS_CHECKED_MAX: usize = 3000;
 /// Subresources of pods that do not change what runs.
@@ -77,10 +79,15 @@ fn check_pod(request: &mut Request<'_>, cluster: &dyn Lookup) -> Result<(), Stat
     };
     let unchanged = request.operation == Operation::Update
         && !changes_what_runs(&request.object, request.old_object());
-    if policy.is_privileged() || unchanged {
+    if unchanged {
+        return Ok(());
+    }
+    request.annotate(format!("{PREFIX}enforce-policy"), policy.enforce.to_string());
+    if policy.is_privileged() {
         return Ok(());
     }
     let findings = checks::evaluate(policy.enforce, &request.object);
+    audit(request, &policy, None);
     if !findings.is_empty() {
         let why = format!("violates PodSecurity \"{}\": {}", policy.enforce, detail(&findings));
         return Err(request.forbid(why));
@@ -91,11 +98,21 @@ fn check_pod(request: &mut Request<'_>, cluster: &dyn Lookup) -> Result<(), Stat
 
 fn warn_of_template(request: &mut Request<'_>, cluster: &dyn Lookup, pointer: &str) {
     let Some(policy) = policy_of(request.namespace, cluster) else { return };
-    if policy.warn.level != Level::Privileged {
-        let template = tree::at(&request.object, pointer).cloned();
-        if let Some(template) = template {
-            warn(request, &policy, Some(&template));
-        }
+    if policy.warn.level == Level::Privileged && policy.audit.level == Level::Privileged {
+        return;
+    }
+    if let Some(template) = tree::at(&request.object, pointer).cloned() {
+        audit(request, &policy, Some(&template));
+        warn(request, &policy, Some(&template));
+    }
+}
+
+/// Notes for the audit log what the pod, or a template instead, has that the namespace wants noted.
+fn audit(request: &mut Request<'_>, policy: &Policy, template: Option<&Value>) {
+    let findings = checks::evaluate(policy.audit, template.unwrap_or(&request.object));
+    if !findings.is_empty() {
+        let text = format!("would violate PodSecurity \"{}\": {}", policy.audit, detail(&findings));
+        request.annotate(format!("{PREFIX}audit-violations"), text);
     }
 }
 

@@ -32,6 +32,7 @@ fn ask(
         now: "2026-01-01T00:00:00Z".parse().unwrap(),
         random: 0,
         warnings: Vec::new(),
+        annotations: Vec::new(),
     };
     assert!(applies(&request));
     charges(&request, quotas).map_err(|status| status.message)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use crate::authenticate::headers;
 use crate::server::Server;
 
 const NAMESPACE: &str = "kube-system";
@@ -18,10 +19,10 @@ impl Server {
             data["requestheader-client-ca-file"] = front_proxy.ca_pem.as_str().into();
             let lists = [
                 ("allowed-names", json!([front_proxy.name])),
-                ("username-headers", json!(["X-Remote-User"])),
-                ("uid-headers", json!(["X-Remote-Uid"])),
-                ("group-headers", json!(["X-Remote-Group"])),
-                ("extra-headers-prefix", json!(["X-Remote-Extra-"])),
+                ("username-headers", json!([headers::USER])),
+                ("uid-headers", json!([headers::UID])),
+                ("group-headers", json!([headers::GROUP])),
+                ("extra-headers-prefix", json!([headers::EXTRA])),
             ];
             for (name, list) in lists {
                 data[format!("requestheader-{name}")] = list.to_string().into();

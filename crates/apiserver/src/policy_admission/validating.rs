@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use admission::Request;
 use api::status::{Cause, Status};
 use expression::{Activation, Budget, Value as Operand};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::compiled::{Binding, Validating, Validation};
 use super::conditions::Verdict;
@@ -40,6 +40,25 @@ struct Judgement {
     /// One for each rule, or one alone where none could be evaluated.
     decisions: Vec<Decision>,
     annotations: Vec<Annotation>,
+}
+
+/// What the policies leave in the audit log.
+#[derive(Debug, Default)]
+struct Notes {
+    published: BTreeMap<String, Vec<String>>,
+    failures: Vec<Value>,
+}
+
+impl Notes {
+    fn leave(self, request: &mut Request<'_>) {
+        for (key, values) in self.published {
+            request.annotate(key, values.join(", "));
+        }
+        if !self.failures.is_empty() {
+            let failures = Value::Array(self.failures).to_string();
+            request.annotate("validation.policy.admission.k8s.io/validation_failure", failures);
+        }
+    }
 }
 
 /// A refusal, with the names that its message begins with.
@@ -94,7 +113,7 @@ impl Server {
         }
         let namespace = namespace_object(self, call, request)?;
         let mut denial: Option<Denial> = None;
-        let mut notes: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut notes = Notes::default();
         for step in &steps {
             match step {
                 Step::Refuse(misfit) if misfit.policy.policy.ignores_failures() => {}
@@ -113,9 +132,7 @@ impl Server {
                 }
             }
         }
-        for (key, values) in notes {
-            annotate(request, &key, &values.join(", "));
-        }
+        notes.leave(request);
         denial.map_or(Ok(()), |denial| Err(denial.into_status(request)))
     }
 }
@@ -125,7 +142,7 @@ fn act(
     judgement: &Judgement,
     invocation: &Invocation<Validating>,
     request: &mut Request<'_>,
-    notes: &mut BTreeMap<String, Vec<String>>,
+    notes: &mut Notes,
 ) -> Option<Denial> {
     let (policy, binding) = (&invocation.policy.policy.name, &*invocation.binding);
     let mut denial = None;
@@ -141,14 +158,14 @@ fn act(
                     "Validation failed for ValidatingAdmissionPolicy '{policy}' with binding '{}': {message}",
                     binding.name
                 )),
-                _ => annotate_failure(request, binding, index, message),
+                _ => notes.failures.push(failure(binding, index, message)),
             }
         }
     }
     for annotation in &judgement.annotations {
         match annotation {
             Annotation::Publish { key, value } => {
-                let values = notes.entry(format!("{policy}/{key}")).or_default();
+                let values = notes.published.entry(format!("{policy}/{key}")).or_default();
                 if !values.contains(value) {
                     values.push(value.clone());
                 }
@@ -162,26 +179,13 @@ fn act(
     denial
 }
 
-fn annotate_failure(request: &Request<'_>, binding: &Binding, index: usize, message: &str) {
+/// A rule that refused, as the audit log has it.
+fn failure(binding: &Binding, index: usize, message: &str) -> Value {
     let actions: Vec<&str> = binding.actions().collect();
-    let failures = json!([{
+    json!({
         "message": message, "policy": binding.policy_name, "binding": binding.name,
         "expressionIndex": index, "validationActions": actions,
-    }]);
-    annotate(
-        request,
-        "validation.policy.admission.k8s.io/validation_failure",
-        &failures.to_string(),
-    );
-}
-
-/// Leaves a note in the audit, which goes to the log.
-fn annotate(request: &Request<'_>, key: &str, value: &str) {
-    let resource = request.resource;
-    tracing::info!(
-        target: "audit", user = request.user.name, ?resource, namespace = request.namespace,
-        name = request.object_name(), operation = request.operation.text(), key, value, "annotation"
-    );
+    })
 }
 
 /// Evaluates a policy: conditions, rules with their messages, annotations.

@@ -63,7 +63,7 @@ pub(crate) fn who(name: &str, groups: &[&str]) -> Connection {
     let mut groups: Vec<String> = groups.iter().map(|group| (*group).to_owned()).collect();
     groups.push("system:authenticated".to_owned());
     let user = User { name: name.to_owned(), groups, ..User::default() };
-    Connection { user: Some(user), ..Connection::default() }
+    Connection::of(user)
 }
 
 /// A configuration without anything that a test might want to set.
@@ -80,6 +80,7 @@ pub(crate) fn config() -> Config {
         static_tokens: Vec::new(),
         dialer: Arc::new(NoNodes),
         front_proxy: None,
+        audit: None,
         seats: apiserver::limits::SEATS_TOTAL,
     }
 }

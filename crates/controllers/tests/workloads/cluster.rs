@@ -61,6 +61,7 @@ impl Cluster {
             static_tokens: Vec::new(),
             dialer: Arc::new(NoNodes),
             front_proxy: None,
+            audit: None,
             seats: apiserver::limits::SEATS_TOTAL,
         };
         let store = Arc::new(EmbeddedStore::volatile(EmbeddedOptions::new("")));

@@ -65,7 +65,7 @@ impl fmt::Display for Standard {
     }
 }
 
-/// What a namespace enforces and warns of. (Auditing shows in an audit log only.)
+/// What a namespace enforces, warns of, and wants noted in the audit log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Policy {
     pub(super) enforce: Standard,

@@ -148,6 +148,32 @@ fn warnings_are_for_pods_and_templates() {
 }
 
 #[test]
+fn the_audit_log_gets_what_is_enforced_and_what_was_found() {
+    let auditing = cluster(json!({"pod-security.kubernetes.io/audit": "baseline"}));
+    let template = json!({"metadata": {"name": "d", "namespace": "n"},
+        "spec": {"template": {"spec": {"hostPID": true}}}});
+    let found = "would violate PodSecurity \"baseline:latest\": host namespaces (hostPID=true)";
+    let (enforced, violations) = ("enforce-policy", "audit-violations");
+    let cases = [
+        (
+            "pods",
+            pod(json!({"hostPID": true})),
+            vec![(enforced, "privileged:latest"), (violations, found)],
+        ),
+        ("pods", pod(json!({})), vec![(enforced, "privileged:latest")]),
+        ("deployments", template, vec![(violations, found)]),
+    ];
+    for (plural, object, expected) in cases {
+        let outcome = Case::create(plural, object).run(&PodSecurity, &auditing).unwrap();
+        let expected: Vec<_> = expected
+            .into_iter()
+            .map(|(key, value)| (format!("{PREFIX}{key}"), value.to_owned()))
+            .collect();
+        assert_eq!(outcome.annotations, expected, "{plural}");
+    }
+}
+
+#[test]
 fn updates_that_run_nothing_new_pass() {
     let strict = enforcing("restricted", "latest");
     let old = pod(json!({"containers": [{"name": "c", "image": "a"}]}));

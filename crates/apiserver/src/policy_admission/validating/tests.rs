@@ -123,6 +123,7 @@ fn refusals_name_policy_and_binding() {
         now: jiff::Timestamp::UNIX_EPOCH,
         random: 0,
         warnings: Vec::new(),
+        annotations: Vec::new(),
     };
     let cases = [
         (

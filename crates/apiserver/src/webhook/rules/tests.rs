@@ -57,6 +57,7 @@ impl Case {
             user: User::default(),
             resource,
             warnings: parking_lot::Mutex::default(),
+            record: None,
         };
         let object = json!({"metadata": {"name": "web", "labels": {"a": "b"}}});
         Self { call, table, object, old: None, namespace, operation: Operation::Create }
@@ -79,6 +80,7 @@ impl Case {
             now: jiff::Timestamp::UNIX_EPOCH,
             random: 0,
             warnings: Vec::new(),
+            annotations: Vec::new(),
         };
         let rules = |field| config.get(field).unwrap_or(&null);
         let criteria = Criteria {
