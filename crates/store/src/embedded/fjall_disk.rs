@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Slice};
 
 use super::disk::{Disk, DiskBatch, Room, Truth};
 use super::journal_check;
@@ -146,7 +146,7 @@ impl FjallDisk {
     /// Calls `each` with every row in order.
     pub(super) fn scan(
         &self,
-        mut each: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+        mut each: impl FnMut(Slice, Slice) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let Some(open) = &self.open else { return Err(StoreError::Closed) };
         let mut last = Vec::new();
@@ -154,9 +154,9 @@ impl FjallDisk {
             let (row, record) = guard.into_inner().map_err(|source| StoreError::Corrupt {
                 what: format!("the tables cannot be read after row {}: {source}", Hex(&last)),
             })?;
-            each(&row, &record)?;
             last.clear();
             last.extend_from_slice(&row);
+            each(row, record)?;
         }
         Ok(())
     }

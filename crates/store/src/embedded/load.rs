@@ -1,6 +1,7 @@
 //! Reading the whole store at the start, verifying every record.
 
 use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use super::fjall_disk::FjallDisk;
 use super::leases::Leases;
@@ -39,22 +40,20 @@ impl Contents {
     }
 }
 
-/// Reads everything from `disk`: one thread reads and verifies, another builds the working set.
+/// Reads everything from `disk`: one thread reads, one verifies, and this one builds the working set.
 pub(super) fn load(disk: &FjallDisk) -> Result<Contents, StoreError> {
     std::thread::scope(|scope| {
-        let (sender, batches) = std::sync::mpsc::sync_channel::<Batch>(BATCHES_WAITING_MAX);
-        let reading = scope.spawn(move || {
-            let mut reader = Reader { batch: Batch::default(), sender };
-            disk.scan(|row, record| reader.row(row, record))?;
-            reader.send();
-            Ok(())
-        });
+        let (to_verify, rows) = sync_channel(BATCHES_WAITING_MAX);
+        let (verified, batches) = sync_channel(BATCHES_WAITING_MAX);
+        let reading = scope.spawn(move || read(disk, &to_verify));
+        let verifying = scope.spawn(move || verify(rows, &verified));
         let mut builder = Builder::default();
-        batches.into_iter().flatten().for_each(|fact| builder.add(fact));
-        match reading.join() {
-            Ok(read) => read.and_then(|()| builder.finish()),
-            Err(_) => Err(StoreError::Corrupt { what: "the engine cannot be read".to_owned() }),
-        }
+        batches.into_iter().flatten().for_each(|found| builder.add(found));
+        let panicked = || StoreError::Corrupt { what: "the engine cannot be read".to_owned() };
+        // What is not to be believed comes first: the reading ends because of it.
+        verifying.join().map_err(|_| panicked())??;
+        reading.join().map_err(|_| panicked())??;
+        builder.finish()
     })
 }
 
@@ -70,12 +69,42 @@ pub(crate) fn is_believed(rows: &BTreeMap<Vec<u8>, Vec<u8>>) -> bool {
     builder.finish().map(|contents| contents.leases_at(0)).is_ok()
 }
 
-/// Records that go from the reading to the building thread at once.
+/// Records that go from one thread to the next at once.
 const BATCH_RECORDS: usize = 512;
-/// Batches that the reading thread may be ahead.
+/// Batches that a thread may be ahead of the next.
 const BATCHES_WAITING_MAX: usize = 16;
 
-type Batch = Vec<Found>;
+/// A row and its record, as the engine gives them.
+type Row = (fjall::Slice, fjall::Slice);
+
+/// Sends all rows on, in order.
+fn read(disk: &FjallDisk, to_verify: &SyncSender<Vec<Row>>) -> Result<(), StoreError> {
+    let mut batch = Vec::with_capacity(BATCH_RECORDS);
+    disk.scan(|row, record| {
+        batch.push((row, record));
+        if batch.len() < BATCH_RECORDS {
+            return Ok(());
+        }
+        let full = std::mem::replace(&mut batch, Vec::with_capacity(BATCH_RECORDS));
+        // Whoever verifies goes away only when there is no use in reading on.
+        to_verify.send(full).map_err(|_| StoreError::Closed)
+    })?;
+    to_verify.send(batch).map_err(|_| StoreError::Closed)
+}
+
+/// Verifies rows, and copies what is in them out of the engine's memory.
+fn verify(rows: Receiver<Vec<Row>>, verified: &SyncSender<Vec<Found>>) -> Result<(), StoreError> {
+    for batch in rows {
+        let mut found = Vec::with_capacity(batch.len());
+        for (row, record) in batch {
+            found.push(decode(&row, &record).map_err(|error| StoreError::Corrupt {
+                what: format!("{} is not to be believed: {error}", name(&row)),
+            })?);
+        }
+        verified.send(found).map_err(|_| StoreError::Closed)?;
+    }
+    Ok(())
+}
 
 /// One verified record.
 enum Found {
@@ -83,29 +112,6 @@ enum Found {
     Compacted(u64),
     Lease(i64, u64),
     Change(RowKey, Record),
-}
-
-struct Reader {
-    batch: Batch,
-    sender: std::sync::mpsc::SyncSender<Batch>,
-}
-
-impl Reader {
-    fn row(&mut self, row: &[u8], record: &[u8]) -> Result<(), StoreError> {
-        let found = decode(row, record).map_err(|error| StoreError::Corrupt {
-            what: format!("{} is not to be believed: {error}", name(row)),
-        })?;
-        self.batch.push(found);
-        if self.batch.len() >= BATCH_RECORDS {
-            self.send();
-        }
-        Ok(())
-    }
-
-    fn send(&mut self) {
-        // The other side goes away only when it panics, which ends the load by itself.
-        let _gone = self.sender.send(std::mem::take(&mut self.batch));
-    }
 }
 
 fn decode(row: &[u8], record: &[u8]) -> Result<Found, RecordError> {

@@ -14,6 +14,7 @@ fn setting(name: &str) -> Option<u64> {
 }
 
 #[tokio::test]
+#[expect(clippy::print_stderr, reason = "the count is for whoever sets it")]
 async fn torn_writes_never_cost_an_acknowledged_commit() {
     if let Some(seed) = setting("STORE_CRASH_SEED") {
         return trial(seed).await;
