@@ -164,3 +164,44 @@ pub(crate) async fn agree_on_authorities(
 
 /// A store of either kind.
 pub(crate) type AnyStore = Arc<dyn Store>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl FnOnce(&mut EtcdArguments)) -> String {
+        let mut arguments =
+            EtcdArguments { etcd_servers: vec!["https://e1:2379".into()], ..Default::default() };
+        change(&mut arguments);
+        format!("{:#}", arguments.read().unwrap_err())
+    }
+
+    #[test]
+    fn a_mistake_names_its_flag() {
+        let path = || Some(PathBuf::from("/missing/ca.crt"));
+        let said = refused(|arguments| arguments.etcd_cafile = path());
+        assert!(said.starts_with("etcd-cafile: read /missing/ca.crt: "), "{said}");
+        let said = refused(|arguments| arguments.etcd_certfile = path());
+        assert_eq!(said, "etcd-certfile has no etcd-keyfile");
+        let said = refused(|arguments| arguments.etcd_keyfile = path());
+        assert_eq!(said, "etcd-keyfile has no etcd-certfile");
+        let said = refused(|arguments| arguments.etcd_prefix = Some("keelson".to_owned()));
+        assert!(said.starts_with("etcd-prefix \"keelson\""), "{said}");
+        let said = refused(|arguments| {
+            arguments.etcd_servers.clear();
+            arguments.etcd_cafile = path();
+        });
+        assert!(said.starts_with("etcd-servers is missing"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_is_none_is_named_with_the_servers() {
+        let mut options = EtcdOptions::new(vec!["https://e1:2379".to_owned()], "/registry/");
+        options.authority_pem = Some("nothing".to_owned());
+        let config = EtcdConfig(options);
+        let said = format!("{:#}", open_etcd(&config).await.unwrap_err());
+        let expected =
+            "open the store in etcd at https://e1:2379: etcd-cafile has no certificate in it";
+        assert_eq!(said, expected);
+    }
+}
