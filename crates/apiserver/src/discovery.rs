@@ -53,7 +53,7 @@ pub fn api_versions(server: &Server) -> Value {
 const EXTENSION_PRIORITY_MAX: i64 = 10_000;
 
 /// The order in which versions are preferred: GA before beta before alpha, higher before lower.
-fn version_rank(version: &str) -> (u8, u32, u32) {
+pub(crate) fn version_rank(version: &str) -> (u8, u32, u32) {
     let digits = |text: &str| -> u32 {
         let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         text[..end].parse().unwrap_or(0)

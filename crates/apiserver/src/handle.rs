@@ -145,6 +145,10 @@ impl Server {
         let Asked { info, query, record } = asked;
         let warnings = Mutex::default();
         let call = Call { info, query, headers, user, resource, warnings, record };
+        if let Some(deprecated) = self.registry.table().deprecation(&call.resource) {
+            call.warn(deprecated);
+            call.annotate("k8s.io/deprecated", "true");
+        }
         let mut answer = match self.dispatch(&call, request).await {
             Ok(answer) => answer,
             Err(status) => status_answer(&status),

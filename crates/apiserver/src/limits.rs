@@ -72,3 +72,5 @@ pub const AUDIT_QUEUE_MAX: usize = 10_000;
 pub const AUDIT_BATCH_MAX: usize = 400;
 /// Longest body of an answer that is kept for the audit log.
 pub const AUDIT_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Longest frame, and longest message, that a client may send over the WebSocket of a watch or a log.
+pub const WEBSOCKET_INCOMING_BYTES_MAX: usize = 64 * 1024;

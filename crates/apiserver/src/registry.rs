@@ -9,6 +9,12 @@ use schema::Schema;
 
 use crate::custom::{Conversion, ScalePaths};
 
+/// What clients are told of the core group's deprecated resources.
+const BUILT_IN_DEPRECATIONS: [(&str, &str); 2] = [
+    ("componentstatuses", "v1 ComponentStatus is deprecated in v1.19+"),
+    ("endpoints", "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
+];
+
 /// Group, version and plural.
 type Key = (String, String, String);
 
@@ -25,6 +31,8 @@ pub struct Table {
     /// Schemas of custom resources, by path.
     schemas: HashMap<Key, Schema>,
     scales: HashMap<Key, ScalePaths>,
+    /// What clients of deprecated versions are told, by path.
+    deprecations: HashMap<Key, String>,
     /// Which rows of definitions these are: another number with every change.
     stamps: HashMap<Key, u64>,
     /// Webhooks that convert custom resources, by group and plural.
@@ -42,6 +50,8 @@ pub struct CustomRow {
     pub(crate) scale: Option<ScalePaths>,
     /// The webhook that converts its objects, the same for all versions.
     pub(crate) conversion: Option<Arc<Conversion>>,
+    /// What clients of the version are told when it is deprecated.
+    pub(crate) deprecation: Option<String>,
     /// Set by the registry.
     pub(crate) stamp: u64,
 }
@@ -58,6 +68,9 @@ impl Table {
             table.stamps.insert(key_of(&custom.row), custom.stamp);
             if let Some(scale) = &custom.scale {
                 table.scales.insert(key_of(&custom.row), scale.clone());
+            }
+            if let Some(text) = &custom.deprecation {
+                table.deprecations.insert(key_of(&custom.row), text.clone());
             }
             if let Some(conversion) = &custom.conversion {
                 let place = (custom.row.group.to_string(), custom.row.plural.to_string());
@@ -90,6 +103,21 @@ impl Table {
     /// The schema of a custom resource's row.
     pub fn custom_schema(&self, row: &Resource) -> Option<Schema> {
         self.schemas.get(&key_of(row)).cloned()
+    }
+
+    /// What clients are told of a row that is deprecated.
+    pub(crate) fn deprecation(&self, row: &Resource) -> Option<&str> {
+        if row.group.is_empty() {
+            return BUILT_IN_DEPRECATIONS
+                .iter()
+                .find(|(plural, _)| row.plural == *plural)
+                .map(|(_, text)| *text);
+        }
+        // The names are copied only where definitions have deprecated versions at all.
+        if self.deprecations.is_empty() {
+            return None;
+        }
+        self.deprecations.get(&key_of(row)).map(String::as_str)
     }
 
     /// Where a custom resource's objects keep their size.

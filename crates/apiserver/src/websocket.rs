@@ -14,9 +14,10 @@ use hyper_util::rt::TokioIo;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use crate::call::Call;
+use crate::limits::WEBSOCKET_INCOMING_BYTES_MAX;
 use crate::respond::{Answer, Body as HttpBody, full};
 use crate::server::Server;
 
@@ -71,10 +72,7 @@ pub(crate) fn carry(
     server.scope.spawn_until_cancelled("body over a WebSocket", async move {
         match upgraded.await {
             Ok(stream) => {
-                let role = Role::Server;
-                let socket =
-                    WebSocketStream::from_raw_socket(TokioIo::new(stream), role, None).await;
-                send(socket, body, messages).await;
+                send(accept_frames(TokioIo::new(stream)).await, body, messages).await;
             }
             Err(error) => tracing::debug!(%error, "a watch was not upgraded"),
         }
@@ -97,6 +95,18 @@ pub(crate) fn carry(
         headers.insert(SEC_WEBSOCKET_PROTOCOL, chosen);
     }
     Ok(answer)
+}
+
+/// The server's side of a WebSocket. Clients have nothing to say but that they are there, or leave: what they
+/// send is held in memory only up to a small bound.
+async fn accept_frames<S>(stream: S) -> WebSocketStream<S>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let config = WebSocketConfig::default()
+        .max_frame_size(Some(WEBSOCKET_INCOMING_BYTES_MAX))
+        .max_message_size(Some(WEBSOCKET_INCOMING_BYTES_MAX));
+    WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await
 }
 
 async fn send<S>(mut socket: WebSocketStream<S>, mut body: HttpBody, messages: Messages)
@@ -129,5 +139,75 @@ where
     }
     if let Err(error) = socket.close(None).await {
         tracing::debug!(%error, "a watch's WebSocket was not closed in order");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+    use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+
+    use super::*;
+
+    const LARGEST: usize = WEBSOCKET_INCOMING_BYTES_MAX;
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// A message in frames of these lengths.
+    fn frames(lengths: &[usize]) -> Vec<Message> {
+        let frame = |(index, length): (usize, &usize)| {
+            let kind = if index == 0 { Data::Binary } else { Data::Continue };
+            let last = index + 1 == lengths.len();
+            Message::Frame(Frame::message(vec![0; *length], OpCode::Data(kind), last))
+        };
+        lengths.iter().enumerate().map(frame).collect()
+    }
+
+    #[tokio::test]
+    async fn what_clients_send_is_bounded() {
+        let many = vec![1024; LARGEST / 1024 + 1];
+        let cases: [(&str, Vec<Message>, bool); 8] = [
+            ("nothing", vec![], true),
+            ("a ping", vec![Message::Ping(Bytes::from_static(b"x"))], true),
+            ("a short text", vec![Message::text("hello")], true),
+            ("the largest frame", frames(&[LARGEST]), true),
+            ("a frame that is too large", frames(&[LARGEST + 1]), false),
+            ("frames that make the largest message", frames(&[LARGEST / 2, LARGEST / 2]), true),
+            ("frames that make too large a message", frames(&many), false),
+            ("a continuation of nothing", frames(&[1, 1])[1..].to_vec(), false),
+        ];
+        for (what, messages, stays) in cases {
+            // So small that the server's end must read what the client's end writes.
+            let (ours, theirs) = tokio::io::duplex(1024);
+            let (lines, body) = tokio::sync::mpsc::channel::<Result<Bytes, _>>(1);
+            let body = crate::respond::stream(tokio_stream::wrappers::ReceiverStream::new(body));
+            let serving = tokio::spawn(async move {
+                send(accept_frames(ours).await, body, Messages::Lines).await;
+            });
+            let mut client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
+            for message in messages {
+                if client.send(message).await.is_err() {
+                    break;
+                }
+            }
+            if stays {
+                lines.send(Ok(Bytes::from_static(b"line\n"))).await.unwrap();
+            }
+            let heard = async {
+                loop {
+                    match client.next().await {
+                        Some(Ok(Message::Text(text))) => return text == "line",
+                        Some(Ok(Message::Pong(_))) => {}
+                        _ => return false,
+                    }
+                }
+            };
+            let heard = tokio::time::timeout(PATIENCE, heard).await;
+            assert_eq!(heard, Ok(stays), "{what}");
+            drop((client, lines));
+            serving.await.unwrap();
+        }
     }
 }

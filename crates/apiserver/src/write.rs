@@ -257,7 +257,7 @@ impl Server {
             }
         }
         refuse_invalid(resource, &new, &errors)?;
-        if part == Part::Main {
+        if part == Part::Main || self.registry.table().is_custom(resource) {
             for warning in resource.strategy.warnings(&new, Some(old)) {
                 call.warn(warning);
             }

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::conversion::Conversion;
 use super::strategy::CustomStrategy;
+use crate::discovery;
 use crate::handle::text;
 use crate::registry::CustomRow;
 
@@ -107,7 +108,28 @@ fn row(definition: &Value, version: &Value, storage: &str) -> Result<CustomRow, 
         storage_plural: owned(names_of, "/plural"),
         strategy: StrategyRef::Shared(Arc::new(strategy)),
     };
-    Ok(CustomRow { row: Arc::new(row), schema, scale, conversion: None, stamp: 0 })
+    let (row, deprecation) = (Arc::new(row), deprecation(definition, version));
+    Ok(CustomRow { row, schema, scale, conversion: None, deprecation, stamp: 0 })
+}
+
+/// What clients of a deprecated version are told.
+fn deprecation(definition: &Value, version: &Value) -> Option<String> {
+    let is = |version: &Value, flag: &str| version[flag] == Value::Bool(true);
+    if !is(version, "deprecated") {
+        return None;
+    }
+    if let Some(own) = version.get("deprecationWarning").and_then(Value::as_str) {
+        return Some(own.to_owned());
+    }
+    let (group, kind) = (text(definition, "/spec/group"), text(definition, "/spec/names/kind"));
+    let name = |version| text(version, "/name");
+    let rank = |version| discovery::version_rank(name(version));
+    let candidates = versions(definition).into_iter().filter(|other| {
+        is(other, "served") && !is(other, "deprecated") && rank(*other) > rank(version)
+    });
+    let better = candidates.max_by_key(|other| rank(*other));
+    let use_it = better.map(|better| format!("; use {group}/{} {kind}", name(better)));
+    Some(format!("{group}/{} {kind} is deprecated{}", name(version), use_it.unwrap_or_default()))
 }
 
 fn columns(version: &Value) -> Vec<Column> {
@@ -128,4 +150,37 @@ fn columns(version: &Value) -> Vec<Column> {
             cell: Cell::Path(text(column, "/jsonPath").to_owned()),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn deprecated_versions_say_what_to_use_instead() {
+        let version = |name: &str, deprecated: bool| json!({"name": name, "served": true, "deprecated": deprecated});
+        let definition = |versions: Value| json!({"spec": {"group": "acme.com", "names": {"kind": "Foo"}, "versions": versions}});
+        let mut own = version("v1", true);
+        own["deprecationWarning"] = json!("no more foo");
+        let cases = [
+            (json!([version("v1", false)]), None),
+            (json!([version("v1", true)]), Some("acme.com/v1 Foo is deprecated")),
+            (json!([own]), Some("no more foo")),
+            (
+                json!([version("v1beta1", true), version("v1beta2", false), version("v1", false)]),
+                Some("acme.com/v1beta1 Foo is deprecated; use acme.com/v1 Foo"),
+            ),
+            (
+                json!([version("v1", true), version("v1beta1", false)]),
+                Some("acme.com/v1 Foo is deprecated"),
+            ),
+        ];
+        for (versions, expected) in cases {
+            let definition = definition(versions);
+            let first = &definition["spec"]["versions"][0];
+            assert_eq!(deprecation(&definition, first).as_deref(), expected);
+        }
+    }
 }

@@ -6,13 +6,13 @@
 mod check;
 mod compile;
 
-use api::field::Error;
 use expression::Shape;
 use schema::{ListType, Schema};
 use serde_json::Value;
 
 use crate::handle::text;
 
+pub(super) use check::Found;
 pub(super) use compile::{Compiled, compile, field_path};
 
 /// Deeper than any structural schema may be.
@@ -57,8 +57,8 @@ impl Rules {
 
     /// The faults of an object, and of its change if there is an `old` one. Faults of what did not change
     /// are tolerated.
-    pub(super) fn check(&self, object: &Value, old: Option<&Value>) -> Vec<Error> {
-        self.root.as_ref().map_or_else(Vec::new, |root| check::check(root, object, old))
+    pub(super) fn check(&self, object: &Value, old: Option<&Value>) -> Found {
+        self.root.as_ref().map_or_else(Found::default, |root| check::check(root, object, old))
     }
 }
 

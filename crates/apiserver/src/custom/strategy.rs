@@ -1,6 +1,9 @@
 //! What is particular to a custom resource: all of it comes from the schema in its definition.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use api::field::{Error, ErrorType, Path};
+use api::meta;
 use api::object::SelectableFields;
 use api::resource::Strategy;
 use schema::Schema;
@@ -15,6 +18,8 @@ pub(crate) struct CustomStrategy {
     schema: Value,
     rules: Rules,
     has_status: bool,
+    /// Whether a rule's fault has been tolerated: only then are the rules asked again for warnings.
+    tolerates: AtomicBool,
     /// Paths of selectable fields as a query names them. They live as long as the program, because a
     /// field selector's answer is kept with every object; a version has at most eight.
     selectable: Vec<&'static str>,
@@ -42,7 +47,8 @@ impl CustomStrategy {
         selectable_anywhere.dedup();
         let selectable = selectable_paths(version);
         let rules = Rules::new(&schema, parsed);
-        Self { schema, rules, has_status, selectable, selectable_anywhere }
+        let tolerates = AtomicBool::new(false);
+        Self { schema, rules, has_status, tolerates, selectable, selectable_anywhere }
     }
 }
 
@@ -61,7 +67,11 @@ impl CustomStrategy {
             )
         };
         if !errors.iter().any(blocks) {
-            errors.extend(self.rules.check(new, old));
+            let found = self.rules.check(new, old);
+            if !found.tolerated.is_empty() {
+                self.tolerates.store(true, Ordering::Relaxed);
+            }
+            errors.extend(found.errors);
         } else if self.rules.exist() {
             let detail = "some validation rules were not checked because the object was invalid; \
                 correct the existing errors to complete validation";
@@ -69,6 +79,23 @@ impl CustomStrategy {
         }
         errors
     }
+}
+
+/// What is doubtful about the name of a finalizer.
+fn doubts(finalizer: &str) -> Vec<String> {
+    const STANDARD: [&str; 3] = ["orphan", "foregroundDeletion", "kubernetes"];
+    let say = |what: &str| format!("metadata.finalizers: {finalizer:?}: {what}");
+    let mut doubts = Vec::new();
+    if let Err(what) = api::name::qualified(finalizer) {
+        doubts.push(say(&what));
+    }
+    if !finalizer.contains('/') && !STANDARD.contains(&finalizer) {
+        let path = if finalizer.contains('.') { " including a path (/)" } else { "" };
+        doubts.push(say(&format!(
+            "prefer a domain-qualified finalizer name{path} to avoid accidental conflicts with other finalizer writers"
+        )));
+    }
+    doubts
 }
 
 /// One static copy of each distinct path, however often a definition changes.
@@ -101,6 +128,20 @@ impl Strategy for CustomStrategy {
         self.validate_update(new, old)
     }
 
+    fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        let had = old.map(meta::finalizers).unwrap_or_default();
+        let mut added = meta::finalizers(new);
+        added.retain(|finalizer| !had.contains(finalizer));
+        added.sort_unstable();
+        added.dedup();
+        let mut warnings: Vec<String> = added.into_iter().flat_map(doubts).collect();
+        if old.is_some() && self.tolerates.load(Ordering::Relaxed) {
+            let found = self.rules.check(new, old);
+            warnings.extend(found.tolerated.iter().map(ToString::to_string));
+        }
+        warnings
+    }
+
     fn selectable_fields(&self, object: &Value) -> SelectableFields {
         let value = |path: &'static str| {
             let found = json_path::find(object, &format!(".{path}"));
@@ -113,5 +154,43 @@ impl Strategy for CustomStrategy {
         // Asked of no object, it is the version's own fields that are meant.
         let paths = if object.is_null() { &self.selectable } else { &self.selectable_anywhere };
         paths.iter().map(|path| (*path, value(path))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn warnings_are_of_finalizers_that_are_new_and_of_faults_that_are_old() {
+        let schema = json!({"type": "object", "properties": {"spec": {"type": "string",
+            "x-kubernetes-validations": [{"rule": "self == 'good'"}]}}});
+        let parsed = Schema::custom_resource(&schema).unwrap();
+        let strategy = CustomStrategy::new(schema, &parsed, &json!({}), &[], false);
+        let object = |finalizers: &[&str], spec: &str| json!({"metadata": {"finalizers": finalizers}, "spec": spec});
+        let prefer = "prefer a domain-qualified finalizer name";
+        let tail = "to avoid accidental conflicts with other finalizer writers";
+        let cases = [
+            (vec!["acme.com/x", "orphan"], vec![]),
+            (
+                vec!["acme.com"],
+                vec![format!(
+                    "metadata.finalizers: \"acme.com\": {prefer} including a path (/) {tail}"
+                )],
+            ),
+            (vec!["x"], vec![format!("metadata.finalizers: \"x\": {prefer} {tail}")]),
+        ];
+        for (finalizers, expected) in cases {
+            let new = object(&finalizers, "good");
+            assert_eq!(strategy.warnings(&new, None), expected, "{finalizers:?}");
+            assert_eq!(strategy.warnings(&new, Some(&new)), [""; 0], "{finalizers:?}");
+        }
+        let old = object(&[], "bad");
+        assert_eq!(strategy.validate_update(&old, &old), []);
+        let expected = "spec: Invalid value: \"string\": failed rule: self == 'good'";
+        assert_eq!(strategy.warnings(&old, Some(&old)), [expected]);
+        assert_eq!(strategy.warnings(&object(&[], "good"), Some(&old)), [""; 0]);
     }
 }

@@ -16,13 +16,23 @@ const MESSAGE_BYTES_MAX: usize = 5 * 1024;
 const OUT_OF_BUDGET: &str =
     "validation failed due to running out of cost budget, no further validation rules will be run";
 
+/// What is wrong with an object.
+#[derive(Debug, Default)]
+pub(in crate::custom) struct Found {
+    /// What it is refused for.
+    pub(in crate::custom) errors: Vec<Error>,
+    /// What it is not refused for, because it was so before: the client is told.
+    pub(in crate::custom) tolerated: Vec<Error>,
+}
+
 /// All faults of an object.
-pub(super) fn check(root: &Node, object: &Value, old: Option<&Value>) -> Vec<Error> {
-    let mut checker = Checker { budget: Budget::default(), errors: Vec::new() };
+pub(super) fn check(root: &Node, object: &Value, old: Option<&Value>) -> Found {
+    let mut checker =
+        Checker { budget: Budget::default(), errors: Vec::new(), tolerated: Vec::new() };
     let past = Past { old, current: old.map(|old| (object, old)), nearest: None };
     // Running out of budget ends the check; the error is among the others.
     let _ = checker.node(root, object, &past, &Path::root());
-    checker.errors
+    Found { errors: checker.errors, tolerated: checker.tolerated }
 }
 
 /// No further rules are to be checked.
@@ -69,6 +79,7 @@ impl<'a> Past<'a> {
 struct Checker {
     budget: Budget,
     errors: Vec<Error>,
+    tolerated: Vec<Error>,
 }
 
 impl Checker {
@@ -162,7 +173,9 @@ impl Checker {
                     let tolerated = !rule.uses_old_self && past.is_unchanged();
                     let (error, stop) =
                         self.failed(rule, &node.type_name, path, &activation(false));
-                    if !tolerated {
+                    if tolerated {
+                        self.tolerated.push(error);
+                    } else {
                         self.errors.push(error);
                     }
                     if stop {

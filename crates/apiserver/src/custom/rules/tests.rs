@@ -6,7 +6,8 @@ use super::Rules;
 
 fn faults(open_api: &Value, new: &Value, old: Option<&Value>) -> Vec<String> {
     let schema = schema::Schema::custom_resource(open_api).expect("readable");
-    Rules::new(open_api, &schema).check(new, old).iter().map(ToString::to_string).collect()
+    let found = Rules::new(open_api, &schema).check(new, old);
+    found.errors.iter().map(ToString::to_string).collect()
 }
 
 fn with_rules(rules: Value) -> Value {
@@ -141,6 +142,11 @@ fn what_did_not_change_is_tolerated() {
     let check = |new: Value| faults(&schema, &new, Some(&old)).len();
     let mut new = old.clone();
     assert_eq!(check(new.clone()), 0);
+    let parsed = schema::Schema::custom_resource(&schema).expect("readable");
+    let tolerated = Rules::new(&schema, &parsed).check(&new, Some(&old)).tolerated;
+    let tolerated: Vec<String> = tolerated.iter().map(ToString::to_string).collect();
+    let said = "Invalid value: \"string\": failed rule: self.size() < 3";
+    assert_eq!(tolerated, ["a", "list[0]", "map[k]"].map(|path| format!("{path}: {said}")));
     new["b"] = json!("no");
     assert_eq!(check(new.clone()), 0, "what is around changed only");
     new["b"] = json!("nono");
