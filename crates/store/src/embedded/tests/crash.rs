@@ -3,6 +3,7 @@
 //!
 //! `STORE_CRASH_TRIALS` sets how many; a failing seed is printed and can be run alone by `STORE_CRASH_SEED`.
 
+use super::super::fjall_disk::FjallDisk;
 use super::super::journal_check::batch_ends;
 use super::*;
 
@@ -31,15 +32,25 @@ async fn trial(seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     let directory = directory();
     let path = directory.path();
-    let store = open(path).await.unwrap();
+    let mut store = open(path).await.unwrap();
     // Every state the store went through; state 0 is the empty store.
     let mut states = vec![Vec::new()];
+    let mut first_torn = 1;
     for _ in 0..random.u64(1..12) {
         commit(&store, random_transaction(&mut random)).await.unwrap();
         states.push(everything(&store, 0).await);
+        if random.u8(..16) == 0 {
+            // What is in tables, as after much writing, is no longer lost with the journal.
+            store.close().await;
+            FjallDisk::open(path, 0).unwrap().flush_tables();
+            store = open(path).await.unwrap();
+            first_torn = states.len();
+        }
     }
+    commit(&store, random_transaction(&mut random)).await.unwrap();
+    states.push(everything(&store, 0).await);
     store.close().await;
-    let survivors = tear(&journal(path), &mut random);
+    let survivors = tear(&journal(path), first_torn, &mut random);
     let store = open(path).await.unwrap();
     assert_eq!(store.revision().await.unwrap().0, survivors as u64, "commits before the tear");
     for (revision, state) in states.iter().enumerate().take(survivors + 1).skip(1) {
@@ -68,11 +79,11 @@ fn random_transaction(random: &mut fastrand::Rng) -> Transaction {
 
 /// Makes the journal look as if the machine had stopped while a group was being written: the group is
 /// cut short, or some of its sectors never arrived, or arrived as noise. Answers how many commits were
-/// whole before that group (the first group wrote the format version).
-fn tear(journal: &Path, random: &mut fastrand::Rng) -> usize {
+/// whole before that group (the first group wrote the format version), which is not before `first`.
+fn tear(journal: &Path, first: usize, random: &mut fastrand::Rng) -> usize {
     let mut bytes = std::fs::read(journal).unwrap();
     let ends = batch_ends(&bytes);
-    let group = random.usize(1..ends.len());
+    let group = random.usize(first..ends.len());
     let (begin, end) = (ends[group - 1], ends[group]);
     bytes.truncate(end);
     match random.u8(..3) {
