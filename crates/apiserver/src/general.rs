@@ -8,19 +8,16 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use crate::discovery;
+use crate::health;
 use crate::request::{Query, RequestInfo};
 use crate::respond::{Answer, full, json_answer, text_answer};
 use crate::server::Server;
-
-/// The health checks there are, by upstream's names.
-const CHECKS: &[&str] =
-    &["ping", "log", "etcd", "poststarthook/start-apiextensions-informers", "informer-sync"];
 
 /// Answers a path that is no resource.
 ///
 /// # Errors
 /// 404, 405.
-pub(crate) fn answer(
+pub(crate) async fn answer(
     server: &Arc<Server>,
     info: &RequestInfo,
     query: &Query,
@@ -34,7 +31,9 @@ pub(crate) fn answer(
     let found = match segments.as_slice() {
         [""] => Some(json_answer(200, &json!({"paths": paths(server)}))),
         ["version"] => Some(json_answer(200, &discovery::version())),
-        ["healthz" | "livez" | "readyz", rest @ ..] => health(segments[0], rest, query),
+        ["healthz" | "livez" | "readyz", rest @ ..] => {
+            health::answer(server, segments[0], &rest.join("/"), query).await
+        }
         ["api"] => Some(root_document(server, true, headers)),
         ["apis"] => Some(root_document(server, false, headers)),
         ["api", version] => resources(server, "", version),
@@ -45,6 +44,7 @@ pub(crate) fn answer(
         ["openapi", ..] => crate::openapi::answer(server, &segments, headers),
         [".well-known", "openid-configuration"] => Some(json_answer(200, &openid(server))),
         ["openid", "v1", "jwks"] => Some(json_answer(200, &server.config.token_issuer.key_set())),
+        ["metrics", "slis"] => Some(text_answer(200, server.health.render())),
         ["metrics"] => Some(text_answer(200, crate::metrics::render(server))),
         _ => None,
     };
@@ -63,9 +63,16 @@ fn paths(server: &Server) -> Vec<String> {
             paths.extend(versions.iter().map(|version| format!("/apis/{group}/{version}")));
         }
     }
-    for path in
-        ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
-    {
+    for path in [
+        "/healthz",
+        "/livez",
+        "/metrics",
+        "/metrics/slis",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/readyz",
+        "/version",
+    ] {
         paths.push(path.to_owned());
     }
     paths.sort();
@@ -80,19 +87,6 @@ fn openid(server: &Server) -> Value {
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["ES256"],
     })
-}
-
-fn health(kind: &str, rest: &[&str], query: &Query) -> Option<Answer> {
-    if !rest.is_empty() {
-        let name = rest.join("/");
-        return CHECKS.contains(&name.as_str()).then(|| text_answer(200, "ok"));
-    }
-    if !query.flag("verbose") {
-        return Some(text_answer(200, "ok"));
-    }
-    let mut lines: String = CHECKS.iter().map(|check| format!("[+]{check} ok\n")).collect();
-    lines.push_str(&format!("{kind} check passed\n"));
-    Some(text_answer(200, lines))
 }
 
 /// `/api` and `/apis` in the classic or the aggregated form, with an ETag.

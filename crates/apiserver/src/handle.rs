@@ -182,7 +182,7 @@ impl Server {
                 return answer;
             }
         }
-        let answer = general::answer(self, info, &asked.query, headers);
+        let answer = general::answer(self, info, &asked.query, headers).await;
         answer.unwrap_or_else(|status| status_answer(&status))
     }
 

@@ -74,3 +74,5 @@ pub const AUDIT_BATCH_MAX: usize = 400;
 pub const AUDIT_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Longest frame, and longest message, that a client may send over the WebSocket of a watch or a log.
 pub const WEBSOCKET_INCOMING_BYTES_MAX: usize = 64 * 1024;
+/// How long the store may take to answer a health check, as upstream's `--etcd-healthcheck-timeout`.
+pub const STORE_CHECK_MAX: Duration = Duration::from_secs(2);

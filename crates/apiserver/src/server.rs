@@ -14,6 +14,7 @@ use crate::authenticate::{Authenticators, Certificates};
 use crate::cache::Caches;
 use crate::dial::NodeDialer;
 use crate::fairness::Fairness;
+use crate::health::Outcomes;
 use crate::metrics::requests::Requests;
 use crate::openapi::Documents;
 use crate::policy::Policy;
@@ -81,6 +82,7 @@ pub struct Server {
     pub(crate) aggregation: Aggregation,
     pub(crate) fairness: Arc<Fairness>,
     pub(crate) requests: Requests,
+    pub(crate) health: Outcomes,
     pub(crate) audit: Option<Arc<Audit>>,
     pub(crate) request_names: crate::audit::Names,
 }
@@ -147,6 +149,7 @@ impl Server {
             aggregation: Aggregation::default(),
             fairness,
             requests: Requests::default(),
+            health: Outcomes::default(),
             audit,
             request_names,
         });

@@ -10,3 +10,5 @@ mod bench;
 mod fairness;
 #[path = "server/front_proxy.rs"]
 mod front_proxy;
+#[path = "server/health.rs"]
+mod health;

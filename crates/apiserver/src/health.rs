@@ -1,0 +1,169 @@
+//! `/healthz`, `/livez` and `/readyz`: is the server well, and in what.
+
+use std::sync::Arc;
+
+use crate::limits::STORE_HEALTH_MAX;
+use crate::request::Query;
+use crate::respond::{Answer, text_answer};
+use crate::server::Server;
+
+/// What is done before the server answers at all, by upstream's names: it is done when anyone can ask.
+const DONE_AT_START: [&str; 9] = [
+    "ping",
+    "log",
+    "poststarthook/start-apiextensions-informers",
+    "poststarthook/start-apiextensions-controllers",
+    "poststarthook/crd-informer-synced",
+    "poststarthook/rbac/bootstrap-roles",
+    "poststarthook/scheduling/bootstrap-system-priority-classes",
+    "poststarthook/priority-and-fairness-config-consumer",
+    "poststarthook/start-kube-aggregator-informers",
+];
+/// Checks that ask the store.
+const STORE: [&str; 2] = ["etcd", "etcd-readiness"];
+/// Whether the server has begun to end.
+const SHUTDOWN: &str = "shutdown";
+/// Whether memory has been filled from the store; it is before the server answers.
+const SYNCED: &str = "informer-sync";
+
+/// The checks behind a path; `readyz` has some of its own.
+pub(crate) fn checks(kind: &str) -> Vec<&'static str> {
+    let mut checks: Vec<&str> = DONE_AT_START.to_vec();
+    checks.insert(2, STORE[0]);
+    if kind == "readyz" {
+        checks.insert(3, STORE[1]);
+        checks.extend([SYNCED, SHUTDOWN]);
+    }
+    checks
+}
+
+/// Answers a path below one of the three; `None` when there is no such check.
+pub(crate) async fn answer(server: &Arc<Server>, path: &str, query: &Query) -> Option<Answer> {
+    let mut segments = path.trim_matches('/').splitn(2, '/');
+    let kind = segments.next()?;
+    let known = checks(kind);
+    let asked = match segments.next() {
+        None => known.clone(),
+        Some(name) => vec![*known.iter().find(|known| **known == name)?],
+    };
+    let is_one = asked.len() == 1;
+    let excluded: Vec<&str> = query.all("exclude").filter(|name| !name.is_empty()).collect();
+    let wants_store = asked.iter().any(|name| STORE.contains(name) && !excluded.contains(name));
+    let store_is_well = !wants_store || store_answers(server).await;
+    let is_well = |name: &str| match name {
+        SHUTDOWN => !server.scope.is_cancelled(),
+        name if STORE.contains(&name) => store_is_well,
+        _ => true,
+    };
+    let results: Vec<Finding> = asked
+        .into_iter()
+        .map(|name| Finding { name, well: is_well(name), excluded: excluded.contains(&name) })
+        .collect();
+    let unknown: Vec<&str> =
+        excluded.into_iter().filter(|name| !known.contains(name)).collect();
+    let (code, text) = report(kind, &results, &unknown, is_one, query.get("verbose").is_some());
+    let mut answer = text_answer(code, text);
+    let nosniff = http::HeaderValue::from_static("nosniff");
+    answer.headers_mut().insert("x-content-type-options", nosniff);
+    Some(answer)
+}
+
+/// What came of a check.
+struct Finding {
+    name: &'static str,
+    well: bool,
+    excluded: bool,
+}
+
+/// Code and text, as upstream writes them.
+fn report(
+    kind: &str,
+    findings: &[Finding],
+    unknown: &[&str],
+    is_one: bool,
+    verbose: bool,
+) -> (u16, String) {
+    let well = findings.iter().all(|finding| finding.well || finding.excluded);
+    if well && (is_one || !verbose) {
+        return (200, "ok".to_owned());
+    }
+    if is_one {
+        return (500, "internal server error: health check failed\n".to_owned());
+    }
+    let mut text = String::new();
+    for Finding { name, well, excluded } in findings {
+        text.push_str(&match (excluded, well) {
+            (true, _) => format!("[+]{name} excluded: ok\n"),
+            (false, true) => format!("[+]{name} ok\n"),
+            (false, false) => format!("[-]{name} failed: reason withheld\n"),
+        });
+    }
+    if !unknown.is_empty() {
+        let names: Vec<String> = unknown.iter().map(|name| format!("{name:?}")).collect();
+        let names = names.join(",");
+        text.push_str(&format!("warn: some health checks cannot be excluded: no matches for {names}\n"));
+    }
+    text.push_str(&format!("{kind} check {}\n", if well { "passed" } else { "failed" }));
+    (if well { 200 } else { 500 }, text)
+}
+
+async fn store_answers(server: &Server) -> bool {
+    let asked = tokio::time::timeout(STORE_HEALTH_MAX, server.store.revision()).await;
+    match asked {
+        Ok(Ok(_)) => true,
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the store is not well");
+            false
+        }
+        Err(_) => {
+            tracing::warn!("the store does not answer");
+            false
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_read_as_upstreams() {
+        let finding = |name, well, excluded| Finding { name, well, excluded };
+        let cases = [
+            (vec![finding("ping", true, false)], true, true, (200, "ok")),
+            (vec![finding("etcd", false, false)], true, true, (500, "internal server error: health check failed\n")),
+            (vec![finding("ping", true, false), finding("etcd", true, false)], false, false, (200, "ok")),
+            (
+                vec![finding("ping", true, false), finding("etcd", true, false)],
+                false,
+                true,
+                (200, "[+]ping ok\n[+]etcd ok\nlivez check passed\n"),
+            ),
+            (
+                vec![finding("ping", true, false), finding("etcd", false, false)],
+                false,
+                false,
+                (500, "[+]ping ok\n[-]etcd failed: reason withheld\nlivez check failed\n"),
+            ),
+            (
+                vec![finding("ping", true, false), finding("etcd", false, true)],
+                false,
+                true,
+                (200, "[+]ping ok\n[+]etcd excluded: ok\nlivez check passed\n"),
+            ),
+        ];
+        for (findings, is_one, verbose, (code, text)) in cases {
+            let reported = report("livez", &findings, &[], is_one, verbose);
+            assert_eq!(reported, (code, text.to_owned()));
+        }
+        let (_, text) = report("readyz", &[], &["nothing"], false, true);
+        assert!(text.contains("no matches for \"nothing\""), "{text}");
+    }
+
+    #[test]
+    fn readiness_asks_for_more() {
+        assert!(!checks("livez").contains(&SHUTDOWN));
+        assert!(checks("readyz").contains(&SHUTDOWN));
+        assert_eq!(checks("healthz")[..3], ["ping", "log", "etcd"]);
+    }
+}
