@@ -60,7 +60,8 @@ struct Ring {
     /// The newest revision that is no longer in the ring.
     dropped_through: u64,
     trim_at: usize,
-    watchers: Vec<Arc<Watcher>>,
+    /// Shared with whoever wakes them, so that waking a crowd does not copy it.
+    watchers: Arc<Vec<Arc<Watcher>>>,
     closed: bool,
 }
 
@@ -162,7 +163,7 @@ impl Fanout {
             waker: AtomicWaker::new(),
             progress_wanted: AtomicBool::new(false),
         });
-        group.ring.write().watchers.push(Arc::clone(&watcher));
+        Arc::make_mut(&mut group.ring.write().watchers).push(Arc::clone(&watcher));
         let group = Arc::clone(group);
         Ok(Subscription {
             fanout: Arc::clone(self),
@@ -188,7 +189,7 @@ impl Fanout {
     fn leave(&self, group: &Group, watcher: &Arc<Watcher>) {
         let mut registry = self.registry.lock();
         let mut ring = group.ring.write();
-        ring.watchers.retain(|other| !Arc::ptr_eq(other, watcher));
+        Arc::make_mut(&mut ring.watchers).retain(|other| !Arc::ptr_eq(other, watcher));
         let is_this = |have: &Arc<Group>| std::ptr::eq(&raw const **have, group);
         if ring.watchers.is_empty() {
             // After a break another group may have taken the place of this one.
@@ -243,7 +244,7 @@ impl Group {
             if !self.has_news.swap(false, Ordering::Relaxed) && !ring.closed {
                 return 0;
             }
-            ring.watchers.clone()
+            Arc::clone(&ring.watchers)
         };
         watchers.iter().for_each(|watcher| watcher.waker.wake());
         watchers.len()
