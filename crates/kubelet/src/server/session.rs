@@ -70,7 +70,11 @@ impl std::fmt::Debug for ClientStreams {
 
 /// Streams that the runtime has opened, ready to be joined with a client's.
 #[derive(Debug)]
-pub struct Session(cri::Streams);
+pub struct Session {
+    streams: cri::Streams,
+    /// Whether the client leaves when it has nothing more to type, while the process goes on.
+    ends_with_input: bool,
+}
 
 impl Kubelet {
     pub(crate) fn find_pod(&self, target: &Target) -> Result<Arc<Pod>, RequestError> {
@@ -210,7 +214,8 @@ impl Kubelet {
             stderr: options.stderr && !options.tty,
         };
         let streams = self.shared.runtime.exec(&request).await;
-        streams.map(Session).map_err(|error| RequestError::internal(&error))
+        let streams = streams.map_err(|error| RequestError::internal(&error))?;
+        Ok(Session { streams, ends_with_input: false })
     }
 
     /// Joins a container's first process.
@@ -232,7 +237,10 @@ impl Kubelet {
             stderr: options.stderr && !tty,
         };
         let streams = self.shared.runtime.attach(&request).await;
-        streams.map(Session).map_err(|error| RequestError::internal(&error))
+        let streams = streams.map_err(|error| RequestError::internal(&error))?;
+        // A process whose input ends with the client's is followed to its own end, as containerd does it.
+        let closes_input = container.stdin_once.unwrap_or(false) && !tty;
+        Ok(Session { streams, ends_with_input: options.stdin && !closes_input })
     }
 
     /// Runs a command to its end and answers what it wrote.
@@ -289,7 +297,7 @@ impl Kubelet {
 impl Session {
     /// Joins the streams with the client's until the process ends, and tells the client how it ended.
     pub async fn join(self, client: ClientStreams) {
-        let cri::Streams { stdin, stdout, stderr, resize, exit } = self.0;
+        let cri::Streams { stdin, stdout, stderr, resize, exit } = self.streams;
         let ClientStreams {
             stdin: typed,
             stdout: shown,
@@ -297,9 +305,14 @@ impl Session {
             mut error,
             resize: sizes,
         } = client;
-        let inputs = async {
-            tokio::join!(copy_input(typed, stdin), copy_sizes(sizes, resize));
-            // The end of the input is not the end of the session.
+        let typing = async {
+            copy_input(typed, stdin).await;
+            if !self.ends_with_input {
+                std::future::pending::<()>().await;
+            }
+        };
+        let sizes = async {
+            copy_sizes(sizes, resize).await;
             std::future::pending::<()>().await;
         };
         let outputs = async {
@@ -307,8 +320,11 @@ impl Session {
             exit.await
         };
         let result = tokio::select! {
-            () = inputs => return,
+            // What the process has said already is told first.
+            biased;
             result = outputs => result,
+            () = typing => Ok(0),
+            () = sizes => return,
         };
         let text = status_of(result).to_string();
         // A client that has gone away does not read how it ended.
@@ -365,5 +381,48 @@ pub fn status_of(result: cri::Result<i32>) -> Value {
             "message": format!("Internal error occurred: error executing command in container: {}", error.rpc_text()),
             "details": {"causes": [{"message": error.rpc_text()}]},
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt as _;
+
+    /// What a client hears of a process that goes on, when it has typed all it has to.
+    async fn heard(ends_with_input: bool) -> Option<String> {
+        let (input, mut process) = tokio::io::duplex(64);
+        let streams = cri::Streams {
+            stdin: Some(Box::pin(input)),
+            stdout: None,
+            stderr: None,
+            resize: None,
+            exit: Box::pin(std::future::pending()),
+        };
+        let (error, mut told) = tokio::io::duplex(1024);
+        let client = ClientStreams {
+            stdin: Some(Box::pin(&b"typed"[..])),
+            stdout: None,
+            stderr: None,
+            error: Box::pin(error),
+            resize: None,
+        };
+        let session = Session { streams, ends_with_input };
+        let joined = tokio::spawn(session.join(client));
+        let mut typed = [0; 5];
+        process.read_exact(&mut typed).await.unwrap();
+        assert_eq!(&typed, b"typed");
+        let mut text = String::new();
+        let all = told.read_to_string(&mut text);
+        let heard = tokio::time::timeout(std::time::Duration::from_secs(1), all).await;
+        joined.abort();
+        heard.ok().map(|_| text)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_leaves_input_open_leaves_when_it_has_typed() {
+        let status = json!({"metadata": {}, "status": "Success"}).to_string();
+        assert_eq!(heard(true).await, Some(status));
+        assert_eq!(heard(false).await, None);
     }
 }

@@ -59,8 +59,9 @@ async fn project(
     if let Some(source) = &part.service_account_token {
         let token = context.tokens.get(context.pod, source).await?;
         *refresh_at = Some(refresh_at.map_or(token.refresh_at, |at| at.min(token.refresh_at)));
-        // A token that only one user of the pod reads is not for others.
-        let private = context.fs_group().is_none() && single_user(context).is_some();
+        // A token that only one user of the pod, or its group, reads is not for others. The group's rights are
+        // added with its ownership.
+        let private = context.fs_group().is_some() || single_user(context).is_some();
         let mode = if private {
             0o600
         } else {
