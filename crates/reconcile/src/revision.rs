@@ -73,13 +73,28 @@ fn make(owner: &Owner<'_>, number: i64) -> ControllerRevision {
     }
 }
 
-/// What a revision keeps: a patch that puts the template back.
+/// What a revision keeps: a patch that puts the template back. Clients compare it byte by byte with what they
+/// make of the template themselves, so it says what upstream's types say of times that are not set.
 pub fn data(template: &PodTemplateSpec) -> Value {
     let mut tree = serde_json::to_value(template).unwrap_or_default();
+    set_no_time(&mut tree);
+    let volumes = tree.pointer_mut("/spec/volumes").and_then(Value::as_array_mut);
+    let claims = volumes.into_iter().flatten();
+    claims
+        .filter_map(|volume| volume.pointer_mut("/ephemeral/volumeClaimTemplate"))
+        .for_each(set_no_time);
     if let Some(fields) = tree.as_object_mut() {
         fields.insert("$patch".to_owned(), Value::from("replace"));
     }
     json!({"spec": {"template": tree}})
+}
+
+fn set_no_time(object: &mut Value) {
+    let Some(fields) = object.as_object_mut() else { return };
+    let metadata = fields.entry("metadata").or_insert_with(|| json!({}));
+    if let Some(metadata) = metadata.as_object_mut() {
+        metadata.entry("creationTimestamp").or_insert(Value::Null);
+    }
 }
 
 /// The template that a revision keeps; `None` when it cannot be read.
@@ -91,7 +106,7 @@ pub fn template_of(revision: &ControllerRevision) -> Option<PodTemplateSpec> {
 
 /// Whether a revision keeps this template.
 pub fn is_of(template: &PodTemplateSpec, revision: &ControllerRevision) -> bool {
-    template_of(revision).is_some_and(|kept| template::same(&kept, template))
+    template_of(revision).is_some_and(|kept| data(&kept) == data(template))
 }
 
 /// Name of a revision.
@@ -119,8 +134,9 @@ mod tests {
     use super::*;
 
     fn template(image: &str) -> PodTemplateSpec {
-        serde_json::from_value(json!({"spec": {"containers": [{"name": "c", "image": image}]}}))
-            .unwrap()
+        serde_json::from_value(json!({"metadata": {"labels": {"a": "b"}},
+            "spec": {"containers": [{"name": "c", "image": image}]}}))
+        .unwrap()
     }
 
     fn owner<'a>(template: &'a PodTemplateSpec, metadata: &'a ObjectMeta) -> Owner<'a> {
@@ -137,6 +153,15 @@ mod tests {
     fn made(image: &str, number: i64) -> Arc<ControllerRevision> {
         let (template, metadata) = (template(image), ObjectMeta::default());
         Arc::new(make(&owner(&template, &metadata), number))
+    }
+
+    #[test]
+    fn data_reads_as_upstreams_types_write_it() {
+        let template = serde_json::from_value(json!({"metadata": {"labels": {"a": "b"}}, "spec": {
+            "containers": [], "volumes": [{"name": "v", "ephemeral": {
+                "volumeClaimTemplate": {"spec": {}}}}]}}));
+        let expected = r#"{"spec":{"template":{"$patch":"replace","metadata":{"creationTimestamp":null,"labels":{"a":"b"}},"spec":{"containers":[],"volumes":[{"ephemeral":{"volumeClaimTemplate":{"metadata":{"creationTimestamp":null},"spec":{}}},"name":"v"}]}}}}"#;
+        assert_eq!(data(&template.unwrap()).to_string(), expected);
     }
 
     #[test]
