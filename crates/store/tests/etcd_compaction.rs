@@ -1,6 +1,6 @@
 //! History that etcd forgets while a store cannot see it: its watchers are cut off, nobody is told half a story, and
 //! everything goes on from what is there.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::print_stderr, clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::time::Duration;
 

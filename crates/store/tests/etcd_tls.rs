@@ -1,6 +1,7 @@
 //! etcd behind TLS that wants to see certificates of clients: three members, and what is said of each mistake.
 #![allow(
     clippy::disallowed_methods,
+    clippy::print_stderr,
     clippy::unwrap_used,
     reason = "a test that cannot go on has failed"
 )]

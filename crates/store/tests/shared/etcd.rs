@@ -17,6 +17,10 @@ const METRICS_MAX: Duration = Duration::from_secs(1);
 /// How long a cluster may take to answer.
 const START_MAX: Duration = Duration::from_secs(60);
 
+const PORTS: std::ops::Range<u16> = 10_000..32_000;
+/// Lines of each member's log that are shown when a test fails.
+const LOG_LINES: usize = 12;
+
 /// One member, running or not.
 struct Member {
     name: String,
@@ -39,8 +43,13 @@ fn program() -> std::ffi::OsString {
         .expect("KEELSON_ETCD names no etcd program: run `cargo xtask test`, or set it")
 }
 
+/// Ports that nobody listens on, outside of the range from which the system gives some to connections:
+/// a member that comes back needs its own again.
 fn free_ports(count: usize) -> Vec<u16> {
-    let held: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let mut held: Vec<TcpListener> = Vec::new();
+    while held.len() < count {
+        held.extend(TcpListener::bind(("127.0.0.1", fastrand::u16(PORTS))));
+    }
     held.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
 }
 
@@ -247,6 +256,13 @@ impl Drop for Cluster {
                 // SIGKILL also ends a member that is stopped.
                 let _gone = process.kill();
                 let _gone = process.wait();
+            }
+            if std::thread::panicking() {
+                let log = self.folder.path().join(format!("{}.log", member.name));
+                let log = std::fs::read_to_string(log).unwrap_or_default();
+                let lines: Vec<_> = log.lines().collect();
+                let last = &lines[lines.len().saturating_sub(LOG_LINES)..];
+                eprintln!("{} said at last:\n{}", member.name, last.join("\n"));
             }
         }
     }
