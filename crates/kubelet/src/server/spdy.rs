@@ -91,7 +91,16 @@ struct Reader {
 }
 
 impl Reader {
-    async fn run<I: AsyncRead>(mut self, mut read: ReadHalf<I>) -> Result<(), SpdyError> {
+    async fn run<I: AsyncRead>(mut self, read: ReadHalf<I>) -> Result<(), SpdyError> {
+        let ended = self.read(read).await;
+        // Dropping a half is not enough: the other belongs to the pump, which waits for the stream's owner.
+        for input in self.inputs.values_mut() {
+            let _gone = input.shutdown().await;
+        }
+        ended
+    }
+
+    async fn read<I: AsyncRead>(&mut self, mut read: ReadHalf<I>) -> Result<(), SpdyError> {
         let mut buffer = BytesMut::with_capacity(STREAM_BUFFER_BYTES);
         loop {
             while let Some(frame) = frame::take(&mut buffer)? {
@@ -111,12 +120,11 @@ impl Reader {
 
     /// Reads on for the streams that there are, so that their ends are seen.
     async fn finish<I: AsyncRead>(
-        mut self,
+        &mut self,
         mut read: ReadHalf<I>,
         mut buffer: BytesMut,
     ) -> Result<(), SpdyError> {
-        let Self { outgoing, .. } = &self;
-        let weak = outgoing.downgrade();
+        let weak = self.outgoing.downgrade();
         // Streams hold senders of their own; the reader must not keep the writer alive.
         let (closed, _) = mpsc::channel(1);
         self.outgoing = closed;
@@ -143,9 +151,7 @@ impl Reader {
                 // Read for the sake of the shared compression state.
                 self.inflater.read(&block)?;
             }
-            Frame::Control(Control::Reset { stream }) => {
-                self.inputs.remove(&stream);
-            }
+            Frame::Control(Control::Reset { stream }) => self.input(stream, &[], true).await,
             Frame::Control(Control::Ping { id }) => self.send(Outgoing::Ping(id)).await,
             Frame::Control(Control::GoAway) => return Err(SpdyError::Protocol("it goes away")),
             Frame::Control(Control::Other) => {}

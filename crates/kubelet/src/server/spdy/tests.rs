@@ -88,3 +88,22 @@ async fn nonsense_ends_the_connection() {
     near.write_all(b"\x80\x02\x00\x01\x00\x00\x00\x00").await.unwrap();
     assert!(streams.recv().await.is_none());
 }
+
+#[tokio::test]
+async fn owners_see_the_end_of_reset_and_broken_streams() {
+    let scope = task::Scope::new();
+    let (near, far) = tokio::io::duplex(1024);
+    let mut streams = serve(&scope, far);
+    let mut client = Client::new(near);
+    let reset = client.open(&[("streamtype", "data")]).await;
+    let _broken = client.open(&[("streamtype", "error")]).await;
+    let (mut first, mut second) = (streams.recv().await.unwrap(), streams.recv().await.unwrap());
+    let mut frame = BytesMut::new();
+    frame::put_control(&mut frame, frame::RST_STREAM, 8);
+    frame.put_u32(reset);
+    frame.put_u32(5);
+    client.io.write_all(&frame).await.unwrap();
+    assert_eq!(first.io.read_to_end(&mut Vec::new()).await.unwrap(), 0);
+    client.io.write_all(b"\x80\x02\x00\x01\x00\x00\x00\x00").await.unwrap();
+    assert_eq!(second.io.read_to_end(&mut Vec::new()).await.unwrap(), 0);
+}
