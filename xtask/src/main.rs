@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 mod api_bench;
 mod conformance;
 mod demo;
+mod fuzz;
 mod gen_code;
 mod node_bench;
 mod process;
@@ -41,6 +42,8 @@ enum Task {
     Conformance(conformance::ConformanceArguments),
     /// Run benchmarks against a cluster; see bench/RESULTS.md.
     Bench(BenchArguments),
+    /// Feed the decoders with what nobody would send; see docs/FUZZING.md.
+    Fuzz(fuzz::FuzzArguments),
     /// Install what the tests need, then run all of them, those against the release binary included.
     Test(test::TestArguments),
 }
@@ -104,6 +107,7 @@ fn main() -> Result<()> {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Conformance(arguments) => conformance::run(&arguments),
         Task::Bench(arguments) => bench(&arguments),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
     }
 }

@@ -6,6 +6,8 @@
 mod conversion;
 mod defaulting;
 mod definition;
+#[doc(hidden)]
+pub mod fuzzing;
 mod rows;
 mod rules;
 mod status;

@@ -217,7 +217,7 @@ async fn exchange_tcp(request: &Message, bytes: &[u8], server: SocketAddr) -> io
     read_answer(request, &buffer).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-fn read_answer(request: &Message, bytes: &[u8]) -> Option<Message> {
+pub(crate) fn read_answer(request: &Message, bytes: &[u8]) -> Option<Message> {
     let mut answer = Message::from_vec(bytes).ok()?;
     let fits = answer.metadata.id == request.metadata.id
         && answer.metadata.message_type == MessageType::Response

@@ -7,6 +7,8 @@
 mod cache;
 mod config;
 mod forward;
+#[doc(hidden)]
+pub mod fuzzing;
 mod host_servers;
 pub mod limits;
 mod message;

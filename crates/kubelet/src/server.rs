@@ -4,6 +4,8 @@
 //! whoever holds a [`crate::Kubelet`] can carry them otherwise.
 
 pub mod access;
+#[doc(hidden)]
+pub mod fuzzing;
 mod metrics;
 mod route;
 pub mod session;

@@ -26,7 +26,7 @@ const WITHIN_A_LAYER: [(&str, &str); 6] = [
     ("patch", "schema"),
 ];
 /// Tools around the program: they may use everything, nothing may use them.
-const FREE: [&str; 3] = ["bench", "cluster-tests", "xtask"];
+const FREE: [&str; 4] = ["bench", "cluster-tests", "fuzz", "xtask"];
 /// What would make a decision depend on more than its arguments.
 const IMPURE: [&str; 8] = ["client", "clock", "hyper", "kube", "linux", "nix", "rustix", "tokio"];
 /// The layer whose crates only decide.

@@ -10,7 +10,7 @@ use http::header::{
 use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -90,8 +90,12 @@ async fn socket(upgrade: hyper::upgrade::OnUpgrade) -> Option<Socket> {
             return None;
         }
     };
+    Some(server_side(upgraded).await)
+}
+
+async fn server_side<S: AsyncRead + AsyncWrite + Unpin>(io: S) -> WebSocketStream<S> {
     let config = WebSocketConfig::default().max_message_size(Some(WEBSOCKET_MESSAGE_BYTES_MAX));
-    Some(WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await)
+    WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await
 }
 
 /// One side of a channel that the session writes to; the other side goes to the client.
@@ -199,7 +203,11 @@ fn farewell() -> Message {
 
 /// Carries messages both ways until the client leaves or all output is sent. The directions do not wait
 /// for each other: a process that does not read must still be able to write.
-async fn pump(socket: Socket, mut inputs: Inputs, outputs: SelectAll<BoxStream<'static, Bytes>>) {
+async fn pump<S: AsyncRead + AsyncWrite + Unpin>(
+    socket: WebSocketStream<S>,
+    mut inputs: Inputs,
+    outputs: SelectAll<BoxStream<'static, Bytes>>,
+) {
     let (sink, mut source) = socket.split();
     let incoming = async {
         loop {
@@ -217,9 +225,24 @@ async fn pump(socket: Socket, mut inputs: Inputs, outputs: SelectAll<BoxStream<'
     }
 }
 
+/// Takes what a client sends on `io` until it leaves, without a process behind: for the fuzzer.
+pub(super) async fn take_all<S: AsyncRead + AsyncWrite + Unpin>(io: S) -> u64 {
+    let (stdin_far, mut stdin) = tokio::io::duplex(STREAM_BUFFER_BYTES);
+    let (resize_far, mut resize) = tokio::io::duplex(4096);
+    let inputs = Inputs { stdin: Some(stdin_far), resize: resize_far, closes: true };
+    let mut outputs = SelectAll::new();
+    outputs.push(futures::stream::pending().boxed());
+    let pump = pump(server_side(io).await, inputs, outputs);
+    let (mut typed, mut sizes) = (tokio::io::sink(), tokio::io::sink());
+    let typed = tokio::io::copy(&mut stdin, &mut typed);
+    let sizes = tokio::io::copy(&mut resize, &mut sizes);
+    let ((), typed, sizes) = tokio::join!(pump, typed, sizes);
+    typed.unwrap_or(0) + sizes.unwrap_or(0)
+}
+
 /// Sends every piece of output and says farewell.
-async fn send_all(
-    mut sink: futures::stream::SplitSink<Socket, Message>,
+async fn send_all<S: AsyncRead + AsyncWrite + Unpin>(
+    mut sink: futures::stream::SplitSink<WebSocketStream<S>, Message>,
     mut outputs: SelectAll<BoxStream<'static, Bytes>>,
 ) {
     while let Some(piece) = outputs.next().await {
