@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use store::Store;
+use tokio::sync::oneshot;
 
 #[path = "shared/authority.rs"]
 #[expect(dead_code, reason = "shared with the tests of trust")]
@@ -44,6 +45,8 @@ const FAULT_MAX: Duration = Duration::from_millis(3000);
 /// How long writes may not be acknowledged after the beginning of a fault: one that was on its way when its
 /// member fell silent waits for five seconds, and an election may come before and behind it.
 const WELL_AGAIN_MAX: Duration = Duration::from_secs(10);
+const LEASE_SECONDS: u64 = 60;
+const LEASE_PERIOD: Duration = Duration::from_millis(100);
 /// How long the members may be without a leader that all know.
 const ELECTION_MAX: Duration = Duration::from_secs(30);
 /// Writes that must be acknowledged after a fault, which shows that the store is well again.
@@ -109,6 +112,8 @@ async fn no_fault_of_a_member_costs_an_acknowledged_write() {
         ];
         let workload = Workload::start(&servers, seed).await;
         workload.acknowledge(20).await;
+        let (done, is_done) = oneshot::channel();
+        let keeping = tokio::spawn(keep_a_lease(Arc::clone(&servers[1]), is_done));
         let mut random = fastrand::Rng::with_seed(seed);
         let fault = FAULTS[usize::try_from(seed).unwrap() % FAULTS.len()];
         let victim = match fault {
@@ -118,8 +123,12 @@ async fn no_fault_of_a_member_costs_an_acknowledged_write() {
         eprintln!("round {seed}: {fault:?} of member {victim}");
         let well_again =
             disturb(&mut cluster, &proxies, fault, victim, &mut random, &workload).await;
+        done.send(()).unwrap();
+        let kept = keeping.await.unwrap();
         let outcome = workload.finish(&servers[0]).await;
-        eprintln!("round {seed}: {outcome:?}, well again after {well_again:?}");
+        eprintln!(
+            "round {seed}: {outcome:?}, well again after {well_again:?}, a lease kept {kept} times"
+        );
         sum.acknowledged += outcome.acknowledged;
         sum.unknown += outcome.unknown;
         sum.failed += outcome.failed;
@@ -128,6 +137,19 @@ async fn no_fault_of_a_member_costs_an_acknowledged_write() {
         assert!(well_again < WELL_AGAIN_MAX, "round {seed}: {fault:?} of {victim}: {well_again:?}");
     }
     println!("rounds {seeds:?}: {sum:?}, slowest to be well again: {slowest:?}");
+}
+
+/// Keeps a lease alive, which no fault may hinder; answers how often.
+async fn keep_a_lease(server: Arc<dyn Store>, mut is_done: oneshot::Receiver<()>) -> usize {
+    let lease = server.grant_lease(LEASE_SECONDS).await.unwrap();
+    let mut kept = 0;
+    while is_done.try_recv().is_err() {
+        assert_eq!(server.keep_alive(lease).await.unwrap(), LEASE_SECONDS);
+        kept += 1;
+        clock::Clock::system().sleep(LEASE_PERIOD).await;
+    }
+    server.revoke_lease(lease).await.unwrap();
+    kept
 }
 
 /// Who leads, once somebody does.

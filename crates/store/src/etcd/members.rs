@@ -224,23 +224,42 @@ impl Members {
         A: Message + Default + 'static,
     {
         let mut last = None;
-        for _ in 0..self.channels.len() {
-            let (mut stream, at) = match self.stream::<Q, A>(method, request.clone()).await {
-                Ok(opened) => opened,
-                Err(error) => {
-                    last = Some(error);
-                    continue;
-                }
-            };
-            let answered = tokio::time::timeout(ETCD_READ_MAX, stream.message()).await;
-            match answered.unwrap_or_else(|_| Err(silent())) {
-                Ok(Some(answer)) => return Ok(answer),
-                Ok(None) => last = Some(StoreError::Closed),
-                Err(status) => last = Some(self.settle(at, status, attempted)),
+        let (mut pause, patient_until) = (ETCD_BACKOFF.0, Instant::now() + ETCD_PATIENCE);
+        for attempt in 1..=ETCD_ATTEMPTS_MAX {
+            match self.try_first_of_stream(method, attempted, request.clone()).await {
+                Err(error @ StoreError::Engine { .. }) => last = Some(error),
+                ended => return ended,
             }
-            self.leave(at);
+            if Instant::now() >= patient_until {
+                break;
+            }
+            if attempt % self.channels.len() == 0 {
+                self.clock.sleep(pause).await;
+                pause = (pause * 2).min(ETCD_BACKOFF.1);
+            }
         }
         Err(last.unwrap_or(StoreError::Closed))
+    }
+
+    async fn try_first_of_stream<Q, A>(
+        &self,
+        method: &'static str,
+        attempted: &'static str,
+        request: Q,
+    ) -> Result<A, StoreError>
+    where
+        Q: Message + Default + 'static,
+        A: Message + Default + 'static,
+    {
+        let (mut stream, at) = self.stream::<Q, A>(method, request).await?;
+        let answered = tokio::time::timeout(ETCD_READ_MAX, stream.message()).await;
+        let status = match answered.unwrap_or_else(|_| Err(silent())) {
+            Ok(Some(answer)) => return Ok(answer),
+            Ok(None) => Status::unavailable("the member ended the stream"),
+            Err(status) => status,
+        };
+        self.leave(at);
+        Err(self.settle(at, status, attempted))
     }
 
     /// The error of something that is tried only once.
