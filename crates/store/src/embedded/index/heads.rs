@@ -67,7 +67,7 @@ impl<const N: usize> Heads<N> {
     pub(super) fn replace(&mut self, keys: &[Bytes], at: usize) {
         let other = if at == 0 { keys.last() } else { keys.first() };
         let shared = other.map_or(0, |other| common(other, &keys[at]));
-        if at == 0 || keys.len() <= 2 || shared < self.shared {
+        if keys.len() <= 2 || shared < self.shared {
             *self = Self::new(keys);
         } else {
             self.heads[at] = head(&keys[at], self.shared);
@@ -114,6 +114,10 @@ mod tests {
                     Ok(at) => {
                         keys.remove(at);
                         heads.remove(at);
+                    }
+                    Err(at) if at < keys.len() && key.len() % 2 == 0 => {
+                        keys[at] = key;
+                        heads.replace(&keys, at);
                     }
                     Err(at) => {
                         keys.insert(at, key);
