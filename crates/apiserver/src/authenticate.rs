@@ -101,7 +101,7 @@ impl Authenticators {
         self.issuer.verify(token, now).map(|claims| claims.aud).unwrap_or_default()
     }
 
-    /// A token dies with its account, and with the pod or secret that it is bound to.
+    /// A token dies with its account, and with the pod, secret or node that it is bound to.
     fn bound_objects_exist(&self, claims: &Claims) -> bool {
         let private = &claims.kubernetes;
         let lives = |plural: &str, reference: &tokens::Reference| {
@@ -109,9 +109,15 @@ impl Authenticators {
                 self.caches.place("", plural).get(&private.namespace, &reference.name);
             found.is_some_and(|object| reference.uid.is_empty() || *object.uid == *reference.uid)
         };
+        // The node of a pod is only told of; that of a token without a pod is what it is bound to.
+        let node_lives = |node: &tokens::Reference| {
+            let found = self.caches.place("", "nodes").get("", &node.name);
+            found.is_some_and(|object| *object.uid == *node.uid)
+        };
         lives("serviceaccounts", &private.serviceaccount)
             && private.pod.as_ref().is_none_or(|pod| lives("pods", pod))
             && private.secret.as_ref().is_none_or(|secret| lives("secrets", secret))
+            && (private.pod.is_some() || private.node.as_ref().is_none_or(node_lives))
     }
 }
 

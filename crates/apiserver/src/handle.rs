@@ -6,8 +6,8 @@ use admission::User;
 use api::resource::Resource;
 use api::status::Status;
 use authz::{Attributes, Decision};
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
-use http::{HeaderMap, Request};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, Request, StatusCode};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -47,6 +47,8 @@ enum Way {
     Resource(Arc<Resource>),
 }
 
+/// What caches may do with answers.
+const PRIVATE: HeaderValue = HeaderValue::from_static("no-cache, private");
 /// Longest text of one `Warning` header, and of all together.
 const WARNING_BYTES_MAX: usize = 4096;
 
@@ -74,11 +76,18 @@ impl Server {
         let asked = Asked { info, query, record: None };
         let (mut answer, asked) = self.pass(request, connection, asked, (&name, began)).await;
         answer.headers_mut().insert(AUDIT_ID, name);
+        if answer.status() != StatusCode::UNAUTHORIZED {
+            // What one user may see is not for another, whoever is in between.
+            answer.headers_mut().insert(CACHE_CONTROL, PRIVATE);
+        }
         let took = self.clock.now().duration_since(began).try_into().unwrap_or_default();
         let code = answer.status().as_u16();
-        self.requests.answered(&asked.info, &asked.query, is_apply, code, took);
-        let Some(record) = asked.record else { return answer };
+        let series = self.requests.answered(&asked.info, &asked.query, is_apply, code, took);
         let is_long = asked.info.verb == "watch" || fairness::is_long_running(&asked.info);
+        if let Some(series) = series.filter(|_| is_long && code == 200) {
+            answer = series.open(answer);
+        }
+        let Some(record) = asked.record else { return answer };
         record.answered(answer, is_long)
     }
 
@@ -148,6 +157,7 @@ impl Server {
         if let Some(deprecated) = self.registry.table().deprecation(&call.resource) {
             call.warn(deprecated);
             call.annotate("k8s.io/deprecated", "true");
+            self.requests.deprecated(&call.info);
         }
         let mut answer = match self.dispatch(&call, request).await {
             Ok(answer) => answer,

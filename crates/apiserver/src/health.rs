@@ -1,8 +1,13 @@
 //! `/healthz`, `/livez` and `/readyz`: is the server well, and in what.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
-use crate::limits::STORE_HEALTH_MAX;
+use parking_lot::Mutex;
+
+use crate::limits::STORE_CHECK_MAX;
+use crate::metrics::head;
 use crate::request::Query;
 use crate::respond::{Answer, text_answer};
 use crate::server::Server;
@@ -37,16 +42,67 @@ pub(crate) fn checks(kind: &str) -> Vec<&'static str> {
     checks
 }
 
-/// Answers a path below one of the three; `None` when there is no such check.
-pub(crate) async fn answer(server: &Arc<Server>, path: &str, query: &Query) -> Option<Answer> {
-    let mut segments = path.trim_matches('/').splitn(2, '/');
-    let kind = segments.next()?;
+/// What has come of the checks so far, by kind and name.
+#[derive(Debug, Default)]
+pub(crate) struct Outcomes(Mutex<BTreeMap<(String, &'static str), Outcome>>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Outcome {
+    successes: u64,
+    failures: u64,
+    is_well: bool,
+}
+
+impl Outcomes {
+    fn note(&self, kind: &str, findings: &[Finding]) {
+        let mut outcomes = self.0.lock();
+        for finding in findings.iter().filter(|finding| !finding.excluded) {
+            let outcome = outcomes.entry((kind.to_owned(), finding.name)).or_default();
+            outcome.is_well = finding.well;
+            let count = if finding.well { &mut outcome.successes } else { &mut outcome.failures };
+            *count += 1;
+        }
+    }
+
+    /// `/metrics/slis`.
+    pub(crate) fn render(&self) -> String {
+        let outcomes = self.0.lock().clone();
+        let mut out = String::new();
+        let name = "kubernetes_healthcheck";
+        let help = "[STABLE] This metric records the result of a single healthcheck.";
+        head(&mut out, name, "gauge", help);
+        for ((kind, check), outcome) in &outcomes {
+            let well = u8::from(outcome.is_well);
+            let _written = writeln!(out, "{name}{{name=\"{check}\",type=\"{kind}\"}} {well}");
+        }
+        let name = "kubernetes_healthchecks_total";
+        let help = "[STABLE] This metric records the results of all healthcheck.";
+        head(&mut out, name, "counter", help);
+        for ((kind, check), outcome) in &outcomes {
+            for (status, count) in [("error", outcome.failures), ("success", outcome.successes)] {
+                if count > 0 {
+                    let labels = format!("name=\"{check}\",status=\"{status}\",type=\"{kind}\"");
+                    let _written = writeln!(out, "{name}{{{labels}}} {count}");
+                }
+            }
+        }
+        out
+    }
+}
+
+/// Answers one of the three paths, or what is below it: `name` is then a check's. `None` when there is none.
+pub(crate) async fn answer(
+    server: &Arc<Server>,
+    kind: &str,
+    name: &str,
+    query: &Query,
+) -> Option<Answer> {
     let known = checks(kind);
-    let asked = match segments.next() {
-        None => known.clone(),
-        Some(name) => vec![*known.iter().find(|known| **known == name)?],
+    let asked = match name {
+        "" => known.clone(),
+        name => vec![*known.iter().find(|known| **known == name)?],
     };
-    let is_one = asked.len() == 1;
+    let is_one = !name.is_empty();
     let excluded: Vec<&str> = query.all("exclude").filter(|name| !name.is_empty()).collect();
     let wants_store = asked.iter().any(|name| STORE.contains(name) && !excluded.contains(name));
     let store_is_well = !wants_store || store_answers(server).await;
@@ -59,8 +115,8 @@ pub(crate) async fn answer(server: &Arc<Server>, path: &str, query: &Query) -> O
         .into_iter()
         .map(|name| Finding { name, well: is_well(name), excluded: excluded.contains(&name) })
         .collect();
-    let unknown: Vec<&str> =
-        excluded.into_iter().filter(|name| !known.contains(name)).collect();
+    server.health.note(kind, &results);
+    let unknown: Vec<&str> = excluded.into_iter().filter(|name| !known.contains(name)).collect();
     let (code, text) = report(kind, &results, &unknown, is_one, query.get("verbose").is_some());
     let mut answer = text_answer(code, text);
     let nosniff = http::HeaderValue::from_static("nosniff");
@@ -101,14 +157,16 @@ fn report(
     if !unknown.is_empty() {
         let names: Vec<String> = unknown.iter().map(|name| format!("{name:?}")).collect();
         let names = names.join(",");
-        text.push_str(&format!("warn: some health checks cannot be excluded: no matches for {names}\n"));
+        text.push_str(&format!(
+            "warn: some health checks cannot be excluded: no matches for {names}\n"
+        ));
     }
     text.push_str(&format!("{kind} check {}\n", if well { "passed" } else { "failed" }));
     (if well { 200 } else { 500 }, text)
 }
 
 async fn store_answers(server: &Server) -> bool {
-    let asked = tokio::time::timeout(STORE_HEALTH_MAX, server.store.revision()).await;
+    let asked = tokio::time::timeout(STORE_CHECK_MAX, server.store.revision()).await;
     match asked {
         Ok(Ok(_)) => true,
         Ok(Err(error)) => {
@@ -131,8 +189,18 @@ mod tests {
         let finding = |name, well, excluded| Finding { name, well, excluded };
         let cases = [
             (vec![finding("ping", true, false)], true, true, (200, "ok")),
-            (vec![finding("etcd", false, false)], true, true, (500, "internal server error: health check failed\n")),
-            (vec![finding("ping", true, false), finding("etcd", true, false)], false, false, (200, "ok")),
+            (
+                vec![finding("etcd", false, false)],
+                true,
+                true,
+                (500, "internal server error: health check failed\n"),
+            ),
+            (
+                vec![finding("ping", true, false), finding("etcd", true, false)],
+                false,
+                false,
+                (200, "ok"),
+            ),
             (
                 vec![finding("ping", true, false), finding("etcd", true, false)],
                 false,

@@ -22,7 +22,6 @@ mod fairness;
 mod general;
 pub mod handle;
 mod health;
-mod health;
 mod impersonate;
 pub mod in_process;
 mod json_path;

@@ -1,6 +1,7 @@
 //! `/metrics` in the Prometheus text format, under upstream's names.
 
 pub(crate) mod histogram;
+mod process;
 pub(crate) mod requests;
 
 use std::fmt::Write as _;
@@ -16,6 +17,7 @@ pub(crate) fn head(out: &mut String, name: &str, kind: &str, help: &str) {
 pub(crate) fn render(server: &Server) -> String {
     let mut out = String::new();
     server.requests.render(&mut out);
+    process::render(&mut out);
     crate::fairness::metrics::render(&server.fairness, &mut out);
     if let Some(audit) = &server.audit {
         audit.render(&mut out);

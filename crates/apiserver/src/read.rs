@@ -14,6 +14,7 @@ use store::{KeyRange, RangeRequest, Revision, StoreError};
 use crate::cache::{Cache, admits, store_key, store_range};
 use crate::call::Call;
 use crate::limits::FRESH_READ_MAX;
+use crate::list_options;
 use crate::respond::{Answer, Form, ListMeta, list, store_failure};
 use crate::server::Server;
 
@@ -65,29 +66,15 @@ pub enum Freshness {
 }
 
 impl Freshness {
-    /// Reads `resourceVersion` and `resourceVersionMatch`.
+    /// Reads `resourceVersion` and `resourceVersionMatch`, which go together: see `list_options`.
     ///
     /// # Errors
-    /// A value, or the pair, is not allowed.
+    /// The revision is no number.
     pub fn read(call: &Call) -> Result<Self, Status> {
         let version = call.query.text("resourceVersion");
-        let mode = call.query.text("resourceVersionMatch");
-        let invalid = |detail: &str| {
-            let path = api::field::Path::new("resourceVersionMatch");
-            let error = api::field::Error::forbidden(&path, detail);
-            Err(Status::invalid("meta.k8s.io", "ListOptions", "", &[error]))
-        };
-        let continues = !call.query.text("continue").is_empty();
-        if !mode.is_empty() {
-            if version.is_empty() {
-                return invalid(
-                    "resourceVersionMatch is forbidden unless resourceVersion is provided",
-                );
-            }
-            if continues {
-                return invalid("resourceVersionMatch is forbidden when continue is provided");
-            }
-        }
+        // Of a single object there is but the newest version.
+        let is_list = call.info.verb == "list";
+        let mode = if is_list { call.query.text("resourceVersionMatch") } else { "NotOlderThan" };
         let number: u64 = match version {
             "" => return Ok(Self::Newest),
             text => text.parse().map_err(|_| {
@@ -103,11 +90,7 @@ impl Freshness {
                 Ok(Self::Exact(number))
             }
             "" => Ok(Self::NotOlderThan(number)),
-            "Exact" if number == 0 => {
-                invalid("resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"")
-            }
-            "Exact" => Ok(Self::Exact(number)),
-            _ => invalid("supported values: \"Exact\", \"NotOlderThan\""),
+            _ => Ok(Self::Exact(number)),
         }
     }
 }
@@ -130,17 +113,29 @@ impl Continue {
     }
 
     fn decode(text: &str) -> Result<Self, Status> {
-        let bad = || {
-            Status::bad_request("continue key is not valid: encoded continue token cannot be read")
+        let bad = |why: String| {
+            Status::bad_request(format!("invalid continue token: continue key is not valid{why}"))
         };
-        let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| bad())?;
-        let token: Value = serde_json::from_slice(&bytes).map_err(|_| bad())?;
-        let revision = token.get("rv").and_then(Value::as_i64).ok_or_else(bad)?;
-        let start = token.get("start").and_then(Value::as_str).ok_or_else(bad)?.to_owned();
-        if token.get("v").and_then(Value::as_str) != Some("meta.k8s.io/v1")
-            || start.starts_with('/')
-        {
-            return Err(bad());
+        let bytes = URL_SAFE_NO_PAD
+            .decode(text.trim_end_matches('='))
+            .map_err(|error| bad(format!(": {error}")))?;
+        let token: Value =
+            serde_json::from_slice(&bytes).map_err(|error| bad(format!(": {error}")))?;
+        let version = crate::handle::text(&token, "/v");
+        if version != "meta.k8s.io/v1" {
+            return Err(bad(format!(": server does not recognize this encoded version {version}")));
+        }
+        let revision = token.get("rv").and_then(Value::as_i64).unwrap_or_default();
+        if revision == 0 {
+            let why = ": incorrect encoded start resourceVersion (version meta.k8s.io/v1)";
+            return Err(bad(why.to_owned()));
+        }
+        let start = crate::handle::text(&token, "/start").to_owned();
+        if start.is_empty() {
+            return Err(bad(": encoded start key empty (version meta.k8s.io/v1)".to_owned()));
+        }
+        if start.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+            return Err(bad(format!(": {start}")));
         }
         Ok(Self { revision: u64::try_from(revision).unwrap_or(0), start })
     }
@@ -237,6 +232,7 @@ impl Server {
     /// # Errors
     /// The parameters are wrong, or the revision is not to be had.
     pub async fn list(self: &Arc<Self>, call: &Call, form: &Form) -> Result<Answer, Status> {
+        list_options::check(&call.query, false)?;
         let (labels, fields) = selectors(call)?;
         let limit = call.query.text("limit");
         let limit: usize = match limit {
@@ -260,6 +256,10 @@ impl Server {
             },
             token => {
                 let token = Continue::decode(token)?;
+                if !matches!(call.query.text("resourceVersion"), "" | "0") {
+                    let why = "specifying resource version is not allowed when using continue";
+                    return Err(Status::bad_request(why));
+                }
                 self.page_at(&page, token.revision, token.start).await?
             }
         };
@@ -386,6 +386,20 @@ mod tests {
         assert_eq!(Continue::decode(&token.encode()).unwrap(), token);
         let inconsistent = Continue { revision: 0, start: "x".into() };
         assert_eq!(Continue::decode(&inconsistent.encode()).unwrap(), inconsistent);
-        assert_eq!(Continue::decode("%%%").unwrap_err().code, 400);
+        let token = |json: &str| URL_SAFE_NO_PAD.encode(json);
+        let cases = [
+            ("%%%".to_owned(), "Invalid symbol"),
+            (token("no json"), "expected ident"),
+            (token(r#"{"v": "v0"}"#), "does not recognize this encoded version v0"),
+            (token(r#"{"v": "meta.k8s.io/v1", "start": "a"}"#), "start resourceVersion"),
+            (token(r#"{"v": "meta.k8s.io/v1", "rv": 5}"#), "start key empty"),
+            (token(r#"{"v": "meta.k8s.io/v1", "rv": 5, "start": "../secrets/x"}"#), "../secrets/x"),
+            (token(r#"{"v": "meta.k8s.io/v1", "rv": 5, "start": "/x"}"#), "not valid: /x"),
+        ];
+        for (text, expected) in cases {
+            let status = Continue::decode(&text).unwrap_err();
+            assert_eq!(status.code, 400);
+            assert!(status.message.contains(expected), "{text}: {}", status.message);
+        }
     }
 }

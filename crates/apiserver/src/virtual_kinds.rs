@@ -143,10 +143,12 @@ fn subject_of(review: &Value) -> Result<User, Status> {
 fn access_review(server: &Server, review: &Value, user: &User) -> Result<Value, Status> {
     let resource = review.pointer("/spec/resourceAttributes").filter(|v| v.is_object());
     let path = review.pointer("/spec/nonResourceAttributes").filter(|v| v.is_object());
+    let selector = resource.map(field_selector).unwrap_or_default();
     let mut asked = Attributes {
         user: &user.name,
         groups: &user.groups,
         extra: Some(&user.extra),
+        field_selector: &selector,
         ..Attributes::default()
     };
     match (resource, path) {
@@ -186,6 +188,26 @@ fn access_review(server: &Server, review: &Value, user: &User) -> Result<Value, 
         status["reason"] = json!(reason);
     }
     Ok(status)
+}
+
+/// The field selector of a question, as a query would have it: requirements are told by their values.
+fn field_selector(resource: &Value) -> String {
+    let raw = text(resource, "/fieldSelector/rawSelector");
+    if !raw.is_empty() {
+        return raw.to_owned();
+    }
+    let requirements = resource.pointer("/fieldSelector/requirements").and_then(Value::as_array);
+    let terms = requirements.into_iter().flatten().filter_map(|requirement| {
+        let values = texts(requirement.get("values"));
+        let [value] = values.as_slice() else { return None };
+        let key = text(requirement, "/key");
+        match text(requirement, "/operator") {
+            "In" => Some(format!("{key}={value}")),
+            "NotIn" => Some(format!("{key}!={value}")),
+            _ => None,
+        }
+    });
+    terms.collect::<Vec<_>>().join(",")
 }
 
 fn rules_review(server: &Server, user: &User, namespace: &str) -> Value {

@@ -141,6 +141,7 @@ impl Server {
             _ => WATCH_DURATION_DEFAULT,
         };
         let bookmarks = call.query.flag("allowWatchBookmarks");
+        crate::list_options::check(&call.query, true)?;
         let wants_initial = call.query.flag("sendInitialEvents");
         let cache = self.cache_of(&call.resource);
         let changes = cache.subscribe();
@@ -190,15 +191,7 @@ impl Server {
                 Status::invalid("meta.k8s.io", "ListOptions", "", &[error])
             })?,
         };
-        if wants_initial {
-            if call.query.text("resourceVersionMatch") != "NotOlderThan" {
-                let path = api::field::Path::new("resourceVersionMatch");
-                let detail =
-                    "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
-                let error = api::field::Error::forbidden(&path, detail);
-                return Err(Status::invalid("meta.k8s.io", "ListOptions", "", &[error]));
-            }
-        } else if revision > 0 {
+        if !wants_initial && revision > 0 {
             // Another server may have told of it before it came here; what is behind it is to be shown,
             // not what leads up to it. One that never comes is waited for by the watch itself.
             let wait = self.caches.applied(revision);

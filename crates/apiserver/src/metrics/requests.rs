@@ -1,18 +1,24 @@
 //! Counts requests: how many, how they ended, how long they took, how many are under way.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use parking_lot::RwLock;
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use parking_lot::{Mutex, RwLock};
 
 use super::head;
 use super::histogram::Histogram;
 use crate::limits::METRIC_SERIES_MAX;
 use crate::request::{Query, RequestInfo};
+use crate::respond::{Answer, Body, BodyError};
 
 /// Upstream's bounds.
 const BOUNDS: [f64; 23] = [
@@ -28,13 +34,57 @@ pub(crate) struct Requests {
     series: RwLock<HashMap<u64, Arc<Series>>>,
     /// Read-only and mutating.
     under_way: [AtomicI64; 2],
+    /// Labels of deprecated resources that were asked for.
+    deprecated: Mutex<BTreeSet<String>>,
 }
 
 #[derive(Debug)]
-struct Series {
+pub(crate) struct Series {
     labels: String,
     took: Histogram<23>,
     codes: RwLock<Vec<(u16, AtomicU64)>>,
+    /// Answers that go on: watches, logs.
+    open: AtomicI64,
+}
+
+/// An answer that goes on.
+struct Open {
+    body: Body,
+    series: Arc<Series>,
+}
+
+impl Series {
+    /// Counts an answer as going on until its body is dropped.
+    pub(crate) fn open(self: Arc<Self>, answer: Answer) -> Answer {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        answer.map(|body| Open { body, series: self }.boxed_unsync())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.series.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl http_body::Body for Open {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// A request that is under way.
@@ -154,11 +204,11 @@ impl Requests {
         is_apply: bool,
         code: u16,
         took: Duration,
-    ) {
+    ) -> Option<Arc<Series>> {
         let labels = Labels::new(info, query, is_apply);
         let key = labels.hash();
         let known = self.series.read().get(&key).cloned();
-        let Some(series) = known.or_else(|| self.add(key, &labels)) else { return };
+        let series = known.or_else(|| self.add(key, &labels))?;
         if labels.verb != "CONNECT" {
             series.took.observe(took);
         }
@@ -167,11 +217,28 @@ impl Requests {
             found.map(|(_, count)| count.fetch_add(1, Ordering::Relaxed)).is_some()
         };
         if count(&series.codes.read()) {
-            return;
+            return Some(series);
         }
         let mut codes = series.codes.write();
         if !count(&codes) {
             codes.push((code, AtomicU64::new(1)));
+        }
+        drop(codes);
+        Some(series)
+    }
+
+    /// Remembers that a deprecated resource was asked for.
+    pub(crate) fn deprecated(&self, info: &RequestInfo) {
+        let labels = format!(
+            "group=\"{}\",removed_release=\"\",resource=\"{}\",subresource=\"{}\",version=\"{}\"",
+            quoted(&info.group),
+            quoted(&info.resource),
+            quoted(&info.subresource),
+            quoted(&info.version)
+        );
+        let mut known = self.deprecated.lock();
+        if known.len() < METRIC_SERIES_MAX {
+            known.insert(labels);
         }
     }
 
@@ -183,7 +250,8 @@ impl Requests {
         }
         let new = || {
             let took = Histogram::new(&BOUNDS);
-            Arc::new(Series { labels: labels.text(), took, codes: RwLock::default() })
+            let (labels, open) = (labels.text(), AtomicI64::new(0));
+            Arc::new(Series { labels, took, codes: RwLock::default(), open })
         };
         Some(Arc::clone(series.entry(key).or_insert_with(new)))
     }
@@ -215,6 +283,30 @@ impl Requests {
         );
         for (labels, one) in &series {
             one.took.write(out, name, labels);
+        }
+        let name = "apiserver_longrunning_requests";
+        head(
+            out,
+            name,
+            "gauge",
+            "[STABLE] Gauge of all active long-running apiserver requests broken out by verb, group, version, resource, scope and component. Not all requests are tracked this way.",
+        );
+        for (labels, one) in &series {
+            let open = one.open.load(Ordering::Relaxed);
+            if labels.contains("verb=\"WATCH\"") || open > 0 {
+                let labels = labels.replace("dry_run=\"\",", "");
+                let _written = writeln!(out, "{name}{{{labels}}} {open}");
+            }
+        }
+        let name = "apiserver_requested_deprecated_apis";
+        head(
+            out,
+            name,
+            "gauge",
+            "[STABLE] Gauge of deprecated APIs that have been requested, broken out by API group, version, resource, subresource, and removed_release.",
+        );
+        for labels in self.deprecated.lock().iter() {
+            let _written = writeln!(out, "{name}{{{labels}}} 1");
         }
         let name = "apiserver_current_inflight_requests";
         head(

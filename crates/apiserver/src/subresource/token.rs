@@ -54,6 +54,10 @@ pub(super) async fn answer(
         nbf: issued,
         sub: format!("{USER_PREFIX}{}:{}", account.namespace, account.name),
     };
+    call.annotate(
+        "authentication.kubernetes.io/issued-credential-id",
+        format!("JTI={}", claims.jti),
+    );
     let token = server.config.token_issuer.sign(&claims).map_err(Status::internal)?;
     token_request["kind"] = json!("TokenRequest");
     token_request["apiVersion"] = json!("authentication.k8s.io/v1");
