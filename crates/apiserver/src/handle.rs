@@ -22,7 +22,9 @@ use crate::request::{Query, RequestInfo};
 use crate::respond::{Answer, Body as HttpBody, Form, list, negotiate, status_answer};
 use crate::server::Server;
 use crate::write::{Part, Written};
-use crate::{aggregation, fairness, general, managed, patching, subresource, virtual_kinds};
+use crate::{
+    aggregation, compress, fairness, general, managed, patching, subresource, virtual_kinds,
+};
 
 /// What is known of the connection that a request came over.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +40,8 @@ struct Asked {
     info: RequestInfo,
     query: Query,
     record: Option<Arc<Record>>,
+    /// Whether the answer is of objects or schemas of this server's own.
+    is_ours: bool,
 }
 
 /// Who answers a request.
@@ -73,7 +77,8 @@ impl Server {
         let is_apply = managed::is_apply_patch(request.headers());
         let name = self.request_names.name(request.headers());
         let _under_way = self.requests.begin(&info);
-        let asked = Asked { info, query, record: None };
+        let takes_gzip = compress::is_wanted(request.headers());
+        let asked = Asked { info, query, record: None, is_ours: false };
         let (mut answer, asked) = self.pass(request, connection, asked, (&name, began)).await;
         answer.headers_mut().insert(AUDIT_ID, name);
         if answer.status() != StatusCode::UNAUTHORIZED {
@@ -87,8 +92,14 @@ impl Server {
         if let Some(series) = series.filter(|_| is_long && code == 200) {
             answer = series.open(answer);
         }
-        let Some(record) = asked.record else { return answer };
-        record.answered(answer, is_long)
+        if let Some(record) = asked.record {
+            answer = record.answered(answer, is_long);
+        }
+        let is_read = matches!(asked.info.verb.as_str(), "get" | "list") && !is_long;
+        if takes_gzip && is_read && asked.is_ours {
+            answer = compress::answer(answer).await;
+        }
+        answer
     }
 
     /// Who asks, and when it is their turn; then what they ask for.
@@ -139,7 +150,7 @@ impl Server {
         self: &Arc<Self>,
         mut request: Request<HttpBody>,
         user: User,
-        asked: Asked,
+        mut asked: Asked,
     ) -> (Answer, Asked) {
         let resource = match self.way(&user, &asked) {
             Ok(Way::Resource(resource)) => resource,
@@ -147,11 +158,14 @@ impl Server {
                 let answer = aggregation::proxy::answer(self, &backend, &user, request).await;
                 return (answer, asked);
             }
-            Ok(Way::Path) => return (self.answer_path(request.headers(), &asked).await, asked),
+            Ok(Way::Path) => {
+                asked.is_ours = asked.info.path.starts_with("/openapi/");
+                return (self.answer_path(request.headers(), &asked).await, asked);
+            }
             Err(status) => return (status_answer(&status), asked),
         };
         let headers = std::mem::take(request.headers_mut());
-        let Asked { info, query, record } = asked;
+        let Asked { info, query, record, .. } = asked;
         let warnings = Mutex::default();
         let call = Call { info, query, headers, user, resource, warnings, record };
         if let Some(deprecated) = self.registry.table().deprecation(&call.resource) {
@@ -164,7 +178,8 @@ impl Server {
             Err(status) => status_answer(&status),
         };
         add_warnings(&call, answer.headers_mut());
-        (answer, Asked { info: call.info, query: call.query, record: call.record })
+        let Call { info, query, record, .. } = call;
+        (answer, Asked { info, query, record, is_ours: true })
     }
 
     /// Where a request goes, once its user may go there.

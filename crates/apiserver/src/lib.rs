@@ -14,6 +14,7 @@ mod bootstrap;
 mod bootstrap_policy;
 pub mod cache;
 pub mod call;
+mod compress;
 mod custom;
 mod delete;
 pub mod dial;

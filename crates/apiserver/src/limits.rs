@@ -76,3 +76,5 @@ pub const AUDIT_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const WEBSOCKET_INCOMING_BYTES_MAX: usize = 64 * 1024;
 /// How long the store may take to answer a health check, as upstream's `--etcd-healthcheck-timeout`.
 pub const STORE_CHECK_MAX: Duration = Duration::from_secs(2);
+/// Size from which answers are compressed for clients that take it, as upstream's.
+pub const GZIP_BYTES_MIN: usize = 128 * 1024;

@@ -12,3 +12,5 @@ mod fairness;
 mod front_proxy;
 #[path = "server/health.rs"]
 mod health;
+#[path = "server/reads.rs"]
+mod reads;

@@ -1,0 +1,108 @@
+//! What goes with a read: options, pages, encodings, warnings.
+
+use std::io::Read as _;
+
+use serde_json::{Value, json};
+
+use crate::bench::{Bench, admin};
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+async fn fill(bench: &Bench, count: usize, bytes: usize) {
+    for index in 0..count {
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": format!("c{index}")}, "data": {"a": "x".repeat(bytes)}});
+        let made = bench.ask(&admin(), &format!("POST {MAPS}"), map).await;
+        assert_eq!(made.code, 201, "{}", made.text());
+    }
+}
+
+#[tokio::test]
+async fn large_lists_are_compressed_for_those_who_take_it() {
+    let bench = Bench::start().await;
+    fill(&bench, 4, 50_000).await;
+    let list = format!("GET {MAPS}");
+    let gzip = [("accept-encoding", "gzip")];
+    let plain = bench.ask(&admin(), &list, Value::Null).await;
+    assert_eq!(plain.header("content-encoding"), "");
+    assert_eq!(plain.header("cache-control"), "no-cache, private");
+    let packed = bench.ask_with(&admin(), &list, &gzip, Value::Null).await;
+    assert_eq!(packed.header("content-encoding"), "gzip");
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&packed.body[..]).read_to_string(&mut text).unwrap();
+    assert_eq!(text, plain.text());
+    let small = bench.ask_with(&admin(), &format!("GET {MAPS}/c0"), &gzip, Value::Null).await;
+    assert_eq!((small.code, small.header("content-encoding")), (200, ""));
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn pages_and_options_are_held_to_their_rules() {
+    let bench = Bench::start().await;
+    fill(&bench, 3, 1).await;
+    let first = bench.ask(&admin(), &format!("GET {MAPS}?limit=2"), Value::Null).await.json();
+    assert_eq!(first["metadata"]["remainingItemCount"], 1);
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    let rest =
+        bench.ask(&admin(), &format!("GET {MAPS}?limit=2&continue={token}"), Value::Null).await;
+    assert_eq!(rest.json()["items"][0]["metadata"]["name"], "c2");
+    let revision = first["metadata"]["resourceVersion"].as_str().unwrap();
+    let exact = format!("resourceVersion={revision}&resourceVersionMatch=Exact");
+    let cases = [
+        (exact.clone(), 200, ""),
+        ("resourceVersion=0&resourceVersionMatch=NotOlderThan".to_owned(), 200, ""),
+        ("resourceVersionMatch=Exact".to_owned(), 422, "unless resourceVersion is provided"),
+        (format!("{exact}&continue={token}"), 422, "when continue is provided"),
+        (format!("resourceVersion={revision}&continue={token}"), 400, "when using continue"),
+        ("continue=abc".to_owned(), 400, "continue key is not valid"),
+        ("watch=1&sendInitialEvents=true".to_owned(), 422, "requires setting resourceVersionMatch"),
+    ];
+    for (query, code, text) in cases {
+        let reply = bench.ask(&admin(), &format!("GET {MAPS}?{query}"), Value::Null).await;
+        assert_eq!(reply.code, code, "{query}: {}", reply.text());
+        assert!(reply.text().contains(text), "{query}: {}", reply.text());
+    }
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn deprecated_resources_come_with_a_warning() {
+    let bench = Bench::start().await;
+    let reply = bench.ask(&admin(), "GET /api/v1/endpoints", Value::Null).await;
+    let expected =
+        "299 - \"v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice\"";
+    assert_eq!(reply.header("warning"), expected);
+    let metrics = bench.ask(&admin(), "GET /metrics", Value::Null).await;
+    let line = "apiserver_requested_deprecated_apis{group=\"\",removed_release=\"\",resource=\"endpoints\",subresource=\"\",version=\"v1\"} 1\n";
+    assert!(metrics.text().contains(line));
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn who_a_token_stands_for_ends_with_its_node() {
+    let bench = Bench::start().await;
+    for (plural, object) in [
+        ("nodes", json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}})),
+        (
+            "namespaces/default/serviceaccounts",
+            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "sa"}}),
+        ),
+    ] {
+        let made = bench.ask(&admin(), &format!("POST /api/v1/{plural}"), object).await;
+        assert_eq!(made.code, 201, "{}", made.text());
+    }
+    let wanted = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+        "spec": {"boundObjectRef": {"apiVersion": "v1", "kind": "Node", "name": "n"}}});
+    let line = "POST /api/v1/namespaces/default/serviceaccounts/sa/token";
+    let token = bench.ask(&admin(), line, wanted).await.json();
+    let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
+        "spec": {"token": token["status"]["token"]}});
+    let reviews = "POST /apis/authentication.k8s.io/v1/tokenreviews";
+    let status = bench.ask(&admin(), reviews, review.clone()).await.json()["status"].clone();
+    assert_eq!(status["authenticated"], true);
+    assert_eq!(status["user"]["extra"]["authentication.kubernetes.io/node-name"], json!(["n"]));
+    bench.ask(&admin(), "DELETE /api/v1/nodes/n", Value::Null).await;
+    let status = bench.ask(&admin(), reviews, review).await.json()["status"].clone();
+    assert_eq!(status["authenticated"], Value::Null);
+    bench.finish().await;
+}
