@@ -228,7 +228,7 @@ fn finish(
     say(&format!("the messages of failed tests are in {}", out.join("failures.txt").display()));
     if arguments.focus == CONFORMANCE && arguments.skip.is_none() {
         let page = root().join("docs").join("CONFORMANCE.md");
-        std::fs::write(&page, results.page(took))
+        std::fs::write(&page, results.page(took, arguments.nodes))
             .with_context(|| format!("write {}", page.display()))?;
     }
     match results.failed() {

@@ -71,11 +71,12 @@ impl Results {
     }
 
     /// The page `docs/CONFORMANCE.md`.
-    pub(crate) fn page(&self, took: Duration) -> String {
+    pub(crate) fn page(&self, took: Duration, nodes: u8) -> String {
         let minutes = took.as_secs().div_ceil(60);
+        let nodes = if nodes == 1 { "one node" } else { "two nodes" };
         format!(
             "# Conformance\n\nWritten by `cargo xtask conformance --e2e FILE --images FOLDER`; do not edit.\n\n\
-             {} of {} conformance tests pass. The run took {minutes} minutes on one node.\n\n{}",
+             {} of {} conformance tests pass. The run took {minutes} minutes on {nodes}.\n\n{}",
             self.passed(),
             self.outcomes.len(),
             self.table()
