@@ -2,6 +2,7 @@
 //!
 //! [`certificates`] says whose certificate a connection shows, [`headers`] what a front proxy says.
 
+mod bootstrap_token;
 mod certificates;
 pub(crate) mod headers;
 
@@ -79,6 +80,14 @@ impl Authenticators {
         if let Some((_, user)) = known {
             return Some(user.clone());
         }
+        if let Some((id, secret)) = bootstrap_token::parts(token) {
+            let is_for_us = audiences.is_empty()
+                || audiences.iter().any(|audience| audience == self.issuer.issuer());
+            let name = bootstrap_token::secret_name(id);
+            let object = self.caches.place("", "secrets").get("kube-system", &name)?.to_value();
+            let now = jiff::Timestamp::from_second(now).ok()?;
+            return bootstrap_token::user(&object, id, secret, now).filter(|_| is_for_us);
+        }
         let claims = self.issuer.verify(token, now).ok()?;
         let good_for = |audience: &String| match audiences {
             [] => audience == self.issuer.issuer(),
@@ -96,9 +105,10 @@ impl Authenticators {
         })
     }
 
-    /// The audiences of a valid token.
+    /// The audiences of a valid token; those that say none of their own are for this server.
     pub(crate) fn audiences(&self, token: &str, now: i64) -> Vec<String> {
-        self.issuer.verify(token, now).map(|claims| claims.aud).unwrap_or_default()
+        let own = |_| vec![self.issuer.issuer().to_owned()];
+        self.issuer.verify(token, now).map_or_else(own, |claims| claims.aud)
     }
 
     /// A token dies with its account, and with the pod, secret or node that it is bound to.

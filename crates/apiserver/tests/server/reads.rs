@@ -106,3 +106,29 @@ async fn who_a_token_stands_for_ends_with_its_node() {
     assert_eq!(status["authenticated"], Value::Null);
     bench.finish().await;
 }
+
+#[tokio::test]
+async fn bootstrap_tokens_are_secrets_of_the_system() {
+    let bench = Bench::start().await;
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "type": "bootstrap.kubernetes.io/token",
+        "metadata": {"name": "bootstrap-token-abcdef"}, "stringData": {
+            "token-id": "abcdef", "token-secret": "0123456789abcdef",
+            "usage-bootstrap-authentication": "true"}});
+    let made = bench.ask(&admin(), "POST /api/v1/namespaces/kube-system/secrets", secret).await;
+    assert_eq!(made.code, 201, "{}", made.text());
+    let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+    let line = "POST /apis/authentication.k8s.io/v1/selfsubjectreviews";
+    let nobody = apiserver::handle::Connection::default();
+    for (token, code) in [("abcdef.0123456789abcdef", 201), ("abcdef.ffffffffffffffff", 401)] {
+        let bearer = format!("Bearer {token}");
+        let headers = [("authorization", bearer.as_str())];
+        let reply = bench.ask_with(&nobody, line, &headers, review.clone()).await;
+        assert_eq!(reply.code, code, "{}", reply.text());
+        if code == 201 {
+            let user = &reply.json()["status"]["userInfo"];
+            assert_eq!(user["username"], "system:bootstrap:abcdef");
+            assert_eq!(user["groups"], json!(["system:bootstrappers", "system:authenticated"]));
+        }
+    }
+    bench.finish().await;
+}
