@@ -30,7 +30,7 @@ use k8s_openapi::api::flowcontrol::v1::{FlowSchema, PriorityLevelConfiguration};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use crate::limits::QUEUE_WAIT_MAX;
+use crate::limits::{QUEUE_WAIT_MAX, SEAT_HELD_MAX};
 use crate::request::{Query, RequestInfo};
 use crate::respond::{Answer, Body, BodyError, text_answer};
 use crate::server::Server;
@@ -55,6 +55,9 @@ pub(crate) struct Fairness {
     /// Seats of all levels together.
     total: u32,
     clock: Clock,
+    scope: task::Scope,
+    /// How long an answer keeps its seats at most.
+    held_max: Duration,
 }
 
 /// The objects, read.
@@ -97,9 +100,10 @@ struct Place<'a> {
 
 impl Fairness {
     /// With the bootstrap objects until the stored ones are read.
-    pub(crate) fn new(total: u32, clock: Clock) -> Self {
+    pub(crate) fn new(total: u32, clock: Clock, scope: task::Scope) -> Self {
         let current = ArcSwap::from_pointee(Configuration::default());
-        let fairness = Self { current, seats: Mutex::default(), total, clock };
+        let (seats, held_max) = (Mutex::default(), SEAT_HELD_MAX);
+        let fairness = Self { current, seats, total, clock, scope, held_max };
         fairness.configure(&[], &[]);
         fairness
     }
@@ -320,14 +324,22 @@ impl Drop for Seat {
 }
 
 impl Seat {
-    /// Names the schema and the level in an answer, and keeps the seats until it has been sent. A watch gives
-    /// them back as soon as it has begun.
+    /// Names the schema and the level in an answer, and keeps the seats until it has been sent, though not for
+    /// ever: who reads slowly must not keep others out. A watch gives them back as soon as it has begun.
     pub(crate) fn answered(self, mut answer: Answer, is_watch: bool) -> Answer {
         self.schema.mark(answer.headers_mut());
         if is_watch || answer.body().size_hint().exact().is_some() {
             return answer;
         }
-        answer.map(|body| Held { body, _seat: self }.boxed_unsync())
+        let (scope, held_max) = (self.fairness.scope.clone(), self.fairness.held_max);
+        let seat = Arc::new(Mutex::new(Some(self)));
+        let (done, ended) = oneshot::channel::<()>();
+        let left = Arc::clone(&seat);
+        scope.spawn_until_cancelled("seat", async move {
+            let _ended = tokio::time::timeout(held_max, ended).await;
+            left.lock().take();
+        });
+        answer.map(|body| Held { body, seat, _done: done }.boxed_unsync())
     }
 }
 
@@ -353,7 +365,15 @@ impl Refused {
 /// A body that is still being made, with the seats that it takes.
 struct Held {
     body: Body,
-    _seat: Seat,
+    seat: Arc<Mutex<Option<Seat>>>,
+    /// Its end is told by being dropped.
+    _done: oneshot::Sender<()>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.seat.lock().take();
+    }
 }
 
 impl http_body::Body for Held {
@@ -398,5 +418,39 @@ impl Server {
         let stored = self.cache_of(row).len();
         let limit = query.text("limit").parse().ok().filter(|limit| *limit > 0 && !initial);
         limit.map_or(stored, |limit: usize| stored.min(2 * limit)).div_ceil(OBJECTS_PER_SEAT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_slow_reader_loses_its_seat_but_not_its_answer() {
+        let scope = task::Scope::new();
+        let mut fairness = Fairness::new(1, Clock::system(), scope.child());
+        fairness.held_max = Duration::from_millis(20);
+        let fairness = Arc::new(fairness);
+        let (user, info) = (User::default(), RequestInfo::default());
+        let enter = || fairness.enter(&user, &info, || 1);
+        let slow = || crate::respond::stream(futures::stream::pending());
+        let Ok(seat) = enter().await else { panic!("no seat") };
+        let open = seat.answered(Answer::new(slow()), false);
+        let refused = enter().await.err().unwrap();
+        assert_eq!(refused.answer().status(), 429);
+        let next = async {
+            loop {
+                match enter().await {
+                    Ok(seat) => return seat,
+                    Err(_) => tokio::task::yield_now().await,
+                }
+            }
+        };
+        let seat = tokio::time::timeout(Duration::from_secs(20), next).await.unwrap();
+        // Its end gives nothing back a second time.
+        drop(open);
+        assert!(enter().await.is_err());
+        drop(seat);
+        assert!(enter().await.is_ok());
     }
 }

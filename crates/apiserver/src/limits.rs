@@ -62,6 +62,8 @@ pub const CONVERTED_KEPT_MAX: usize = 4096;
 pub const SEATS_TOTAL: u32 = 600;
 /// How long a request may wait for its seats: a quarter of upstream's time for a request.
 pub const QUEUE_WAIT_MAX: Duration = Duration::from_secs(15);
+/// How long an answer that is being sent keeps its seats: upstream's time for a request.
+pub const SEAT_HELD_MAX: Duration = Duration::from_secs(60);
 /// How often the objects of priority and fairness that every cluster has are looked after.
 pub const FAIRNESS_PERIOD: Duration = Duration::from_secs(60);
 /// Kinds of requests that are counted apart.

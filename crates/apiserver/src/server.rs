@@ -127,7 +127,7 @@ impl Server {
         let authenticators = Authenticators::new(&config, Arc::clone(&caches));
         let certificates = Certificates::new(&config);
         let policy = Arc::new(Policy::new(Arc::clone(&caches)));
-        let fairness = Arc::new(Fairness::new(config.seats, clock.clone()));
+        let fairness = Arc::new(Fairness::new(config.seats, clock.clone(), scope.child()));
         let audit =
             config.audit.clone().map(|options| Audit::start(options, clock.clone(), &scope));
         let mut random = Random::system();

@@ -120,7 +120,8 @@ mod tests {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let base = ["system:bootstrappers", "system:authenticated"];
         let more = ["system:bootstrappers", "system:bootstrappers:a:b", "system:authenticated"];
-        let cases: [(&[(&str, &str)], Option<&[&str]>); 9] = [
+        type Case<'a> = (&'a [(&'a str, &'a str)], Option<&'a [&'a str]>);
+        let cases: [Case<'_>; 9] = [
             (&[], Some(&base)),
             (&[("auth-extra-groups", "system:bootstrappers:a:b")], Some(&more)),
             (&[("auth-extra-groups", "system:masters")], None),
