@@ -83,7 +83,7 @@ impl Server {
         answer.headers_mut().insert(AUDIT_ID, name);
         if answer.status() != StatusCode::UNAUTHORIZED {
             // What one user may see is not for another, whoever is in between.
-            answer.headers_mut().insert(CACHE_CONTROL, PRIVATE);
+            answer.headers_mut().entry(CACHE_CONTROL).or_insert(PRIVATE);
         }
         let took = self.clock.now().duration_since(began).try_into().unwrap_or_default();
         let code = answer.status().as_u16();
@@ -160,7 +160,12 @@ impl Server {
             }
             Ok(Way::Path) => {
                 asked.is_ours = asked.info.path.starts_with("/openapi/");
-                return (self.answer_path(request.headers(), &asked).await, asked);
+                let mut answer = self.answer_path(request.headers(), &asked).await;
+                if let Some(hash) = asked.query.get("hash").filter(|_| asked.is_ours) {
+                    let now = self.clock.now();
+                    answer = crate::openapi::cached(answer, &asked.info.path, hash, now);
+                }
+                return (answer, asked);
             }
             Err(status) => return (status_answer(&status), asked),
         };

@@ -8,21 +8,25 @@ use std::hash::{Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
+use http::header::{
+    ACCEPT, CACHE_CONTROL, ETAG, EXPIRES, HeaderValue, IF_NONE_MATCH, LOCATION, VARY,
+};
 use http::{HeaderMap, StatusCode};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use schema::openapi::{Resource, Subresource};
 use sha2::Digest as _;
 
 use crate::registry::Table;
-use crate::respond::{Answer, full, json_answer};
+use crate::respond::{Answer, full, json_answer, text_answer};
 use crate::server::Server;
 
 const VERSION: &str = "v1.37.0";
 const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 /// How long a rendered document is kept after somebody asked for it.
 const DOCUMENT_SECONDS_KEPT: i64 = 60;
+/// How long clients may keep a document whose hash they named: a year.
+const CACHED_FOR: SignedDuration = SignedDuration::from_hours(365 * 24);
 /// Verbs of the subresources that connect streams, as methods.
 const CONNECTING: &[&str] = &["exec", "attach", "portforward", "proxy"];
 
@@ -230,6 +234,27 @@ pub(crate) fn document_answer(
     answer
 }
 
+/// An answer to someone who named the document's hash: the same for ever, or elsewhere.
+pub(crate) fn cached(mut answer: Answer, path: &str, hash: &str, now: Timestamp) -> Answer {
+    let etag = answer.headers().get(ETAG).and_then(|etag| etag.to_str().ok());
+    let Some(present) = etag.map(|etag| etag.trim_matches('"').to_owned()) else { return answer };
+    if hash != present {
+        let mut moved = text_answer(301, "");
+        if let Ok(place) = HeaderValue::from_str(&format!("{path}?hash={present}")) {
+            moved.headers_mut().insert(LOCATION, place);
+        }
+        return moved;
+    }
+    let headers = answer.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+    let ends = now.checked_add(CACHED_FOR).unwrap_or(now);
+    let ends = ends.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    if let Ok(ends) = HeaderValue::from_str(&ends) {
+        headers.insert(EXPIRES, ends);
+    }
+    answer
+}
+
 fn rows(table: &Table) -> Vec<Resource<'_>> {
     table.rows.iter().map(|row| resource(table, row)).collect()
 }
@@ -294,5 +319,26 @@ mod tests {
         documents.kept.lock().bodies.insert("v2".to_owned(), body);
         assert!(documents.let_go(at(100 + DOCUMENT_SECONDS_KEPT - 1)));
         assert!(!documents.let_go(at(100 + DOCUMENT_SECONDS_KEPT)));
+    }
+
+    #[test]
+    fn a_document_whose_hash_is_named_is_the_same_for_ever() {
+        let now = Timestamp::from_second(0).unwrap();
+        let answer = || {
+            document_answer("application/json", (Bytes::new(), "H".to_owned()), &HeaderMap::new())
+        };
+        let shown = |answer: &Answer, name: http::HeaderName| {
+            let value = answer.headers().get(name);
+            value.map_or(String::new(), |value| value.to_str().unwrap().to_owned())
+        };
+        let same = cached(answer(), "/openapi/v3/api/v1", "H", now);
+        assert_eq!(same.status(), 200);
+        assert_eq!(shown(&same, CACHE_CONTROL), "public, immutable");
+        assert_eq!(shown(&same, EXPIRES), "Fri, 01 Jan 1971 00:00:00 GMT");
+        let other = cached(answer(), "/openapi/v3/api/v1", "old", now);
+        assert_eq!(other.status(), 301);
+        assert_eq!(shown(&other, LOCATION), "/openapi/v3/api/v1?hash=H");
+        let none = cached(json_answer(404, &serde_json::Value::Null), "/openapi/v3/x", "H", now);
+        assert_eq!(none.status(), 404);
     }
 }
