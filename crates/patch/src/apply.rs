@@ -21,7 +21,7 @@ const KUBECTL: &str = "kubectl";
 /// One field that somebody else owns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
-    /// The other owner.
+    /// The other owner, without its fields.
     pub manager: Manager,
     /// The field.
     pub path: Path,
@@ -195,7 +195,9 @@ fn displace(
         for manager in &managers {
             let Some(changes) = effects.in_version(&manager.api_version) else { continue };
             let disputed = manager.fields.intersection(&changes.modified.union(&changes.added));
-            let conflict = |path| Conflict { manager: manager.clone(), path };
+            // Without its fields: there may be as many conflicts as it has of them.
+            let owner = Manager { fields: FieldSet::new(), ..manager.clone() };
+            let conflict = |path| Conflict { manager: owner.clone(), path };
             conflicts.extend(disputed.paths().into_iter().map(conflict));
         }
         if !conflicts.is_empty() {

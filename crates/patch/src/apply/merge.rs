@@ -1,5 +1,7 @@
 //! Merging an applied object into the live one, and taking fields out of an object, by schema.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use schema::Schema;
 use serde_json::{Map, Value};
 
@@ -46,6 +48,20 @@ fn identities(items: &[Value], schema: &Schema) -> Option<Vec<Element>> {
     items.iter().map(|item| item_element(schema, item).ok()).collect()
 }
 
+/// Where items of one identity are in a list.
+struct Places {
+    first: usize,
+    count: usize,
+}
+
+fn places_of(identities: &[Element]) -> BTreeMap<&Element, Places> {
+    let mut places: BTreeMap<&Element, Places> = BTreeMap::new();
+    for (index, identity) in identities.iter().enumerate() {
+        places.entry(identity).or_insert(Places { first: index, count: 0 }).count += 1;
+    }
+    places
+}
+
 /// Applied items come in the applied order, those of others keep their place between them.
 fn lists(live: &[Value], applied: &[Value], schema: &Schema) -> Value {
     let (Some(live_ids), Some(applied_ids)) =
@@ -54,15 +70,16 @@ fn lists(live: &[Value], applied: &[Value], schema: &Schema) -> Value {
         return Value::Array(applied.to_vec());
     };
     let item_schema = schema.items().unwrap_or_else(any);
+    let (live_places, applied_places) = (places_of(&live_ids), places_of(&applied_ids));
     let merged_item = |index: usize| {
-        let mut matches = live_ids.iter().enumerate().filter(|(_, id)| **id == applied_ids[index]);
-        let partner = matches.next().map(|(at, _)| &live[at]).filter(|_| matches.next().is_none());
-        both(partner, Some(&applied[index]), &item_schema)
+        let only = live_places.get(&applied_ids[index]).filter(|places| places.count == 1);
+        both(only.map(|only| &live[only.first]), Some(&applied[index]), &item_schema)
     };
-    let places: Vec<Option<usize>> =
-        live_ids.iter().map(|id| applied_ids.iter().position(|applied| applied == id)).collect();
+    let first_of = |id| applied_places.get(id).map(|places: &Places| places.first);
+    let places: Vec<Option<usize>> = live_ids.iter().map(first_of).collect();
     // Applied items that are live already, in the applied order.
-    let mut shared = (0..applied.len()).filter(|index| places.contains(&Some(*index))).peekable();
+    let is_live: BTreeSet<usize> = places.iter().flatten().copied().collect();
+    let mut shared = is_live.into_iter().peekable();
     let mut placed = vec![false; applied.len()];
     let mut out = Vec::with_capacity(live.len().max(applied.len()));
     let (mut left, mut right) = (0, 0);

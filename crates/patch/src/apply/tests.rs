@@ -195,3 +195,19 @@ fn what_does_not_fit_is_refused() {
         "errors:\n  .spec.x: field not declared in schema\n  .spec.y: field not declared in schema"
     );
 }
+
+/// As many as fit into a request: a look at all others for each, or a copy of all fields for each conflict, would take
+/// minutes and gigabytes.
+#[test]
+fn many_items_merge_and_conflict_in_time() {
+    let list = |image: &str| {
+        let items: Vec<Value> =
+            (0..10_000).map(|n| json!({"name": format!("c{n}"), "image": image})).collect();
+        web(json!({"template": {"spec": {"containers": items}}}))
+    };
+    let live = applied(&empty(), &list("a"), "first", false).unwrap();
+    let error = applied(&live, &list("b"), "second", false).unwrap_err();
+    assert!(error.starts_with("Apply failed with 10000 conflicts: conflicts with \"first\":\n- "));
+    let forced = applied(&live, &list("b"), "second", true).unwrap();
+    assert_eq!(forced["spec"], list("b")["spec"]);
+}
