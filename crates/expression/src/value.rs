@@ -18,7 +18,7 @@ use crate::functions::format::NamedFormat;
 use crate::functions::url::Url;
 use crate::types::Type;
 
-pub(crate) use compare::identity;
+pub(crate) use compare::{Members, identity};
 pub use json::ToJsonError;
 
 /// Characters that are walked as quickly as one value.

@@ -5,7 +5,7 @@ use crate::estimate::{
     SELECTOR_REQUIREMENT_COST, SELECTOR_REQUIREMENTS, scale,
 };
 use crate::limits::WEIGHT_PER_COST;
-use crate::value::Value;
+use crate::value::{ListKind, Value};
 
 fn size(value: Option<&Value>) -> u64 {
     value.and_then(Value::size).map_or(1, |size| size as u64)
@@ -29,11 +29,13 @@ pub(super) fn before(function: &str, arguments: &[Value]) -> u64 {
             let requirements = scale(second(), SELECTOR_REQUIREMENTS);
             LIST_COST + characters(second()) + scale(requirements, SELECTOR_REQUIREMENT_COST)
         }
-        "_==_" | "_!=_" => characters(first().min(second())).max(weight() / WEIGHT_PER_COST),
+        "_==_" | "_!=_" => characters(first().min(second()))
+            .max(weight() / WEIGHT_PER_COST)
+            .max(composite_sets(arguments)),
         "_<_" | "_<=_" | "_>_" | "_>=_" if text => characters(first().min(second())),
         "_+_" if text => characters(first().saturating_add(second())),
         // Copying is counted from where it is more than a step.
-        "_+_" => 1 + weight() / WEIGHT_PER_COST,
+        "_+_" => (1 + weight() / WEIGHT_PER_COST).max(composite_sets(arguments)),
         "@in" => match arguments.get(1) {
             Some(Value::List(list)) => (list.items.len() as u64).max(weight() / WEIGHT_PER_COST),
             _ => 1,
@@ -92,6 +94,17 @@ pub(super) fn after(function: &str, result: &Value) -> u64 {
         "replace" => scale(size(Some(result)), CHARACTER_COST),
         _ => 0,
     }
+}
+
+/// Members without an order are compared one by one.
+fn composite_sets(arguments: &[Value]) -> u64 {
+    let composite = |value: &Value| match value {
+        Value::List(list) if list.kind == ListKind::Set => {
+            list.items.iter().any(|item| matches!(item, Value::List(_) | Value::Map(_)))
+        }
+        _ => false,
+    };
+    if arguments.iter().all(composite) { product(arguments) } else { 0 }
 }
 
 /// Every item of one list with every item of the other.

@@ -111,11 +111,8 @@ fn concatenate(a: &List, b: &List) -> Value {
     match &a.kind {
         ListKind::Plain => items.extend(b.items.iter().cloned()),
         ListKind::Set => {
-            for item in &b.items {
-                if !a.items.iter().any(|own| own.equals(item)) {
-                    items.push(item.clone());
-                }
-            }
+            let members = crate::value::Members::of(&a.items);
+            items.extend(b.items.iter().filter(|item| !members.has(item, 0)).cloned());
         }
         ListKind::Map(keys) => {
             let mut places: std::collections::HashMap<String, usize> = items

@@ -44,11 +44,9 @@ fn lists(a: &List, b: &List, depth: usize) -> bool {
     match kind {
         ListKind::Plain => a.items.iter().zip(&b.items).all(|(a, b)| equal(a, b, depth + 1)),
         ListKind::Set => {
-            let within = |items: &[Value], item: &Value| {
-                items.iter().any(|other| equal(item, other, depth + 1))
-            };
-            a.items.iter().all(|item| within(&b.items, item))
-                && b.items.iter().all(|item| within(&a.items, item))
+            let (in_a, in_b) = (Members::of(&a.items), Members::of(&b.items));
+            a.items.iter().all(|item| in_b.has(item, depth + 1))
+                && b.items.iter().all(|item| in_a.has(item, depth + 1))
         }
         ListKind::Map(keys) => {
             let by_key: HashMap<String, &Value> =
@@ -133,13 +131,97 @@ fn double_and_whole(double: f64, whole: i128) -> Option<Ordering> {
     Some(if order == Ordering::Equal && double > floor { Ordering::Greater } else { order })
 }
 
-/// A total order of keys: Booleans, numbers, strings, and then the rest.
+/// The members of a set, so that one is found without looking at all: what a rule may cost counts members once.
+pub(crate) struct Members<'a>(Vec<&'a Value>);
+
+impl<'a> Members<'a> {
+    pub(crate) fn of(items: &'a [Value]) -> Self {
+        let mut members: Vec<&Value> = items.iter().collect();
+        members.sort_by(|a, b| keys(a, b));
+        Self(members)
+    }
+
+    /// Whether a value is among them. Those without an order, lists and maps, are looked at one by one.
+    pub(crate) fn has(&self, item: &Value, depth: usize) -> bool {
+        let start = self.0.partition_point(|own| keys(own, item).is_lt());
+        let alike = self.0[start..].iter().take_while(|own| keys(own, item).is_eq());
+        alike.into_iter().any(|own| equal(own, item, depth))
+    }
+}
+
+/// A total order of keys: Booleans, numbers, strings, and then the rest, of which those without an order are alike.
 pub(super) fn keys(a: &Value, b: &Value) -> Ordering {
     let rank = |value: &Value| match value {
         Value::Bool(_) => 0,
+        Value::Double(number) if number.is_nan() => 6,
         Value::Int(_) | Value::Uint(_) | Value::Double(_) => 1,
         Value::String(_) => 2,
-        _ => 3,
+        Value::Bytes(_) => 3,
+        Value::Timestamp(_) => 4,
+        Value::Duration(_) => 5,
+        _ => 7,
     };
     order(a, b).unwrap_or_else(|| rank(a).cmp(&rank(b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(items: impl Iterator<Item = i64>) -> List {
+        List::new(items.map(|number| Value::string(number.to_string())).collect(), ListKind::Set)
+    }
+
+    /// As many as fit into a request: a look at all of them for each would take minutes.
+    #[test]
+    fn large_sets_are_compared_in_time() {
+        let (up, down) = (set(0..150_000), set((0..150_000).rev()));
+        assert!(lists(&up, &down, 0));
+        assert!(!lists(&up, &set(1..150_001), 0));
+        let members = Members::of(&up.items);
+        assert!(members.has(&Value::string("149999"), 0) && !members.has(&Value::string("x"), 0));
+    }
+
+    #[test]
+    fn members_of_any_type_are_found() {
+        let values = [
+            Value::Null,
+            Value::Int(1),
+            Value::Double(2.5),
+            Value::string("a"),
+            Value::list(vec![Value::Int(1)]),
+            Value::list(vec![Value::Int(2)]),
+        ];
+        let members = Members::of(&values);
+        assert!(values.iter().all(|value| members.has(value, 0)));
+        assert!(members.has(&Value::Double(1.0), 0), "numbers are equal across types");
+        assert!(!members.has(&Value::list(vec![]), 0) && !members.has(&Value::Double(f64::NAN), 0));
+    }
+
+    /// Sorting may panic when it is not.
+    #[test]
+    fn the_order_of_keys_is_total() {
+        let values = [
+            Value::Double(f64::NAN),
+            Value::Int(3),
+            Value::Double(1.5),
+            Value::Uint(2),
+            Value::Bool(true),
+            Value::string("a"),
+            Value::Duration(1),
+            Value::Duration(2),
+            Value::Timestamp(jiff::Timestamp::UNIX_EPOCH),
+            Value::Bytes(b"x"[..].into()),
+            Value::Null,
+        ];
+        for a in &values {
+            for b in &values {
+                assert_eq!(keys(a, b), keys(b, a).reverse(), "{a:?} {b:?}");
+                for c in &values {
+                    let ordered = keys(a, b).is_le() && keys(b, c).is_le();
+                    assert!(!ordered || keys(a, c).is_le(), "{a:?} {b:?} {c:?}");
+                }
+            }
+        }
+    }
 }
