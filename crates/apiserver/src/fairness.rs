@@ -328,7 +328,8 @@ impl Seat {
     /// ever: who reads slowly must not keep others out. A watch gives them back as soon as it has begun.
     pub(crate) fn answered(self, mut answer: Answer, is_watch: bool) -> Answer {
         self.schema.mark(answer.headers_mut());
-        if is_watch || answer.body().size_hint().exact().is_some() {
+        let is_whole = answer.body().size_hint().exact().is_some();
+        if is_watch || is_whole || self.schema.is_exempt {
             return answer;
         }
         let (scope, held_max) = (self.fairness.scope.clone(), self.fairness.held_max);
