@@ -4,6 +4,8 @@
 //! Directives: `$patch: merge|replace|delete` in a map, `$retainKeys`, `$deleteFromPrimitiveList/F` and
 //! `$setElementOrder/F` beside a field `F`.
 
+use std::collections::{HashMap, HashSet};
+
 use schema::Schema;
 use serde_json::{Map, Value};
 
@@ -111,7 +113,8 @@ fn retain_keys(
     let Some(keep) = patch.get(RETAIN_KEYS) else { return Ok(()) };
     let keep =
         keep.as_array().ok_or_else(|| StrategicError::BadDirective(RETAIN_KEYS.to_owned()))?;
-    let kept = |key: &str| keep.iter().any(|keep| keep.as_str() == Some(key));
+    let keep: HashSet<&str> = keep.iter().filter_map(Value::as_str).collect();
+    let kept = |key: &str| keep.contains(key);
     if let Some(stray) = patch.keys().find(|key| !key.starts_with('$') && !kept(key)) {
         return Err(StrategicError::BadDirective(format!(
             "{RETAIN_KEYS} does not list {stray}, which the patch sets"
@@ -122,7 +125,7 @@ fn retain_keys(
 }
 
 fn delete_primitives(target: &mut Map<String, Value>, field: &str, gone: &Value) {
-    let gone = gone.as_array().map(Vec::as_slice).unwrap_or_default();
+    let gone: HashSet<&Value> = gone.as_array().into_iter().flatten().collect();
     if let Some(list) = target.get_mut(field).and_then(Value::as_array_mut) {
         list.retain(|item| !gone.contains(item));
     }
@@ -196,11 +199,9 @@ fn merge_list(
     schema: &Schema,
 ) -> Result<(), StrategicError> {
     let Some(key) = schema.patch_merge_key() else {
-        for item in patch {
-            if !list.contains(item) {
-                list.push(item.clone());
-            }
-        }
+        let mut present: HashSet<Value> = list.iter().cloned().collect();
+        let added = patch.iter().filter(|item| present.insert((*item).clone()));
+        list.extend(added.cloned());
         return Ok(());
     };
     let replaces_all = |item: &&Value| {
@@ -212,23 +213,73 @@ fn merge_list(
     }
     let item_schema = schema.items().unwrap_or_else(Schema::any);
     let before: Vec<Value> = list.iter().filter_map(|item| item.get(key).cloned()).collect();
+    let mut items = Items::new(std::mem::take(list), key);
     for item in patch {
-        merge_item(list, item, key, &item_schema)?;
+        merge_item(&mut items, item, key, &item_schema)?;
     }
+    list.extend(items.list.into_iter().flatten());
     let named: Vec<Value> = patch.iter().filter_map(|item| item.get(key).cloned()).collect();
     *list = in_order(std::mem::take(list), key, &before, &named);
     Ok(())
 }
 
+/// Where each value comes first.
+fn places<'a>(order: impl IntoIterator<Item = &'a Value>) -> HashMap<&'a Value, usize> {
+    let mut places = HashMap::new();
+    for (place, value) in order.into_iter().enumerate() {
+        places.entry(value).or_insert(place);
+    }
+    places
+}
+
+/// A list that is being merged, with the places of each key's items: a list may be as long as a request allows.
+struct Items {
+    list: Vec<Option<Value>>,
+    places: HashMap<Value, Vec<usize>>,
+}
+
+impl Items {
+    fn new(list: Vec<Value>, key: &str) -> Self {
+        let mut items = Self { list: Vec::with_capacity(list.len()), places: HashMap::new() };
+        for item in list {
+            let value = item.get(key).cloned();
+            items.push(value, item);
+        }
+        items
+    }
+
+    fn push(&mut self, value: Option<Value>, item: Value) {
+        if let Some(value) = value {
+            self.places.entry(value).or_default().push(self.list.len());
+        }
+        self.list.push(Some(item));
+    }
+
+    fn remove(&mut self, value: &Value) {
+        for place in self.places.remove(value).into_iter().flatten() {
+            self.list[place] = None;
+        }
+    }
+
+    /// The first item of a key. One that a patch took the key from is no longer found.
+    fn find(&mut self, key: &str, value: &Value) -> Option<&mut Value> {
+        let place = self.places.get(value)?.iter().copied().find(|place| {
+            self.list[*place].as_ref().is_some_and(|item| item.get(key) == Some(value))
+        })?;
+        self.list[place].as_mut()
+    }
+}
+
 /// The order of a merged list: what the patch names comes in the patch's order and, unless both were there
 /// before in another order, ahead of what it does not name.
 fn in_order(list: Vec<Value>, key: &str, before: &[Value], named: &[Value]) -> Vec<Value> {
-    let place = |order: &[Value], item: &Value| {
-        item.get(key).and_then(|value| order.iter().position(|have| have == value))
+    let (before, named) = (places(before), places(named));
+    let place = |order: &HashMap<&Value, usize>, item: &Value| {
+        item.get(key).and_then(|value| order.get(value).copied())
     };
     let (mut patched, rest): (Vec<Value>, Vec<Value>) =
-        list.into_iter().partition(|item| place(named, item).is_some());
-    patched.sort_by_key(|item| place(named, item));
+        list.into_iter().partition(|item| place(&named, item).is_some());
+    patched.sort_by_key(|item| place(&named, item));
     let (mut patched, mut rest) = (patched.into_iter().peekable(), rest.into_iter().peekable());
     let mut out = Vec::new();
     loop {
@@ -237,7 +288,7 @@ fn in_order(list: Vec<Value>, key: &str, before: &[Value], named: &[Value]) -> V
             (Some(_), None) => true,
             (None, Some(_)) => false,
             (Some(left), Some(right)) => {
-                matches!((place(before, left), place(before, right)), (Some(l), Some(r)) if l <= r)
+                matches!((place(&before, left), place(&before, right)), (Some(l), Some(r)) if l <= r)
             }
         };
         out.extend(if rest_first { rest.next() } else { patched.next() });
@@ -245,7 +296,7 @@ fn in_order(list: Vec<Value>, key: &str, before: &[Value], named: &[Value]) -> V
 }
 
 fn merge_item(
-    list: &mut Vec<Value>,
+    items: &mut Items,
     item: &Value,
     key: &str,
     schema: &Schema,
@@ -253,23 +304,23 @@ fn merge_item(
     let missing = || StrategicError::MissingKey { item: item.to_string(), key: key.to_owned() };
     let map = item.as_object().ok_or_else(missing)?;
     let value = map.get(key).ok_or_else(missing)?;
-    let same = |have: &Value| have.get(key) == Some(value);
     match map.get(PATCH).and_then(Value::as_str) {
-        Some("delete") => list.retain(|have| !same(have)),
+        Some("delete") => items.remove(value),
         Some("replace") => {
             let fresh = without_directives(item);
-            match list.iter_mut().find(|have| same(have)) {
+            match items.find(key, value) {
                 Some(have) => *have = fresh,
-                None => list.push(fresh),
+                None => items.push(fresh.get(key).cloned(), fresh),
             }
         }
-        _ => match list.iter_mut().find(|have| same(have)) {
+        _ => match items.find(key, value) {
             Some(Value::Object(have)) => merge_map(have, map, schema)?,
             Some(have) => *have = without_directives(item),
             None => {
                 let mut fresh = Map::new();
                 merge_map(&mut fresh, map, schema)?;
-                list.push(Value::Object(fresh));
+                let fresh = Value::Object(fresh);
+                items.push(fresh.get(key).cloned(), fresh);
             }
         },
     }
@@ -287,10 +338,9 @@ fn set_order(target: &mut Map<String, Value>, field: &str, order: &Value, schema
         Some(key) => item.get(key).cloned().unwrap_or_default(),
         None => item.clone(),
     };
-    let rank = |item: &Value| {
-        let wanted = identity(item);
-        order.iter().position(|have| identity(have) == wanted)
-    };
+    let order: Vec<Value> = order.iter().map(identity).collect();
+    let ranks = places(&order);
+    let rank = |item: &Value| ranks.get(&identity(item)).copied();
     let mut known: Vec<Value> = list.iter().filter(|item| rank(item).is_some()).cloned().collect();
     known.sort_by_key(|item| rank(item));
     let mut known = known.into_iter();
@@ -404,5 +454,26 @@ mod tests {
         fn any_patch_of_any_object_does_not_panic(mut object in any_tree(), patch in any_tree()) {
             let _either = apply(&mut object, &patch, &pod()).is_ok();
         }
+    }
+
+    /// As many as fit into a request: a look at all others for each would take a minute.
+    #[test]
+    fn long_lists_are_merged_in_time() {
+        let list = |image: &str| -> Vec<Value> {
+            (0..5000).map(|n| json!({"name": format!("c{n}"), "image": image})).collect()
+        };
+        let names: Vec<Value> = (0..5000).map(|n| json!(format!("c{n}"))).collect();
+        let order: Vec<Value> = names.iter().map(|name| json!({"name": name})).collect();
+        let object = json!({"metadata": {"finalizers": names}, "spec": {"containers": list("a")}});
+        let patch = json!({
+            "metadata": {"finalizers": names, "$setElementOrder/finalizers": names},
+            "spec": {"containers": list("b"), "$setElementOrder/containers": order}});
+        let merged = json!({"metadata": {"finalizers": names}, "spec": {"containers": list("b")}});
+        assert_eq!(patched(object.clone(), patch), merged);
+        let delete = |name: &Value| json!({"name": name, "$patch": "delete"});
+        let gone: Vec<Value> = names.iter().map(delete).collect();
+        let patch = json!({"metadata": {"$deleteFromPrimitiveList/finalizers": names}, "spec": {"containers": gone}});
+        let bare = json!({"metadata": {"finalizers": []}, "spec": {"containers": []}});
+        assert_eq!(patched(object, patch), bare);
     }
 }

@@ -153,6 +153,32 @@ fn little_of_a_pod_may_change() {
     );
 }
 
+/// As many as fit into a request: a look at all others for each would take a minute.
+#[test]
+fn long_lists_are_held_against_the_old_in_time() {
+    let mut old = sample();
+    old["spec"]["tolerations"] =
+        (0..10_000).map(|n| json!({"key": format!("k{n}"), "operator": "Exists"})).collect();
+    old["spec"]["topologySpreadConstraints"] = (0..5000)
+        .map(|n| {
+            json!({"maxSkew": 1, "topologyKey": format!("k{n}"), "whenUnsatisfiable": "DoNotSchedule"})
+        })
+        .collect();
+    let mut new = old.clone();
+    new["spec"]["tolerations"][0]["tolerationSeconds"] = json!(1);
+    new["spec"]["tolerations"][0]["effect"] = json!("NoExecute");
+    assert_eq!(
+        show(&Pod.validate_update(&new, &old)),
+        "spec.tolerations: Forbidden: existing toleration can not be modified except its tolerationSeconds"
+    );
+    assert_eq!(show(&Pod.validate_update(&old, &old)), "");
+    old["spec"]["topologySpreadConstraints"][0]["topologyKey"] = json!("k4999");
+    assert_eq!(
+        show(&Pod.validate(&old)),
+        "spec.topologySpreadConstraints[0].{topologyKey, whenUnsatisfiable}: Duplicate value: \"{k4999, DoNotSchedule}\""
+    );
+}
+
 #[test]
 fn a_status_does_not_go_back() {
     let mut old = sample();

@@ -108,13 +108,13 @@ fn active_deadline(spec: &At<'_>, old: &Value, faults: &mut Faults) -> bool {
 }
 
 fn only_added_tolerations(at: &At<'_>, old: &Value, faults: &mut Faults) {
+    // All but `tolerationSeconds`.
+    let identity = |toleration| {
+        ["/key", "/operator", "/value", "/effect"].map(|field| tree::text(toleration, field))
+    };
+    let present: BTreeSet<[&str; 4]> = at.items().map(|now| identity(now.value)).collect();
     for before in tree::list(old, "/tolerations") {
-        let is_kept = at.items().any(|now| {
-            let mut now = now.value.clone();
-            tree::restore(&mut now, before, "tolerationSeconds");
-            tree::same(&now, before)
-        });
-        if !is_kept {
+        if !present.contains(&identity(before)) {
             faults.forbidden(
                 at,
                 "existing toleration can not be modified except its tolerationSeconds",

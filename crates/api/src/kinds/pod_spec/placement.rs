@@ -1,6 +1,6 @@
 //! Where a pod may go beside affinity: tolerations, spreading, gates.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use serde_json::json;
 
@@ -79,16 +79,19 @@ pub(super) fn scheduling_gates(at: &At<'_>, faults: &mut Faults) {
 
 /// `topologySpreadConstraints` of a spec.
 pub(super) fn spread_constraints(at: &At<'_>, faults: &mut Faults) {
-    let all: Vec<At<'_>> = at.items().collect();
-    for (index, constraint) in all.iter().enumerate() {
-        spread_constraint(constraint, faults);
-        let own = spread_key(constraint);
-        if all[index + 1..].iter().any(|other| spread_key(other) == own) {
+    let mut last = HashMap::new();
+    for (index, constraint) in at.items().enumerate() {
+        last.insert(spread_key(&constraint), index);
+    }
+    for (index, constraint) in at.items().enumerate() {
+        spread_constraint(&constraint, faults);
+        let own = spread_key(&constraint);
+        if last.get(&own).is_some_and(|last| *last > index) {
             let shown = json!(format!("{{{}, {}}}", own.0, own.1));
             let path = constraint.named("{topologyKey, whenUnsatisfiable}").path;
             faults.duplicate(&At { value: &shown, path });
         }
-        label_keys(constraint, faults);
+        label_keys(&constraint, faults);
     }
 }
 
