@@ -1,7 +1,8 @@
 //! A network for members of etcd: each in a namespace of its own, a router between them, and rules in the
-//! router that lose what one sends to another. Nobody is told of a loss. Needs root, `ip`, `nft` and `nsenter`.
+//! router that lose what one sends to another. Nobody is told of a loss. Needs root, `ip` and `nsenter`.
 
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -19,23 +20,19 @@ pub(crate) struct Network {
     name: String,
     subnet: String,
     members: usize,
+    /// Who loses what they send, and to whom, as the router's rules say it.
+    lost: Mutex<Vec<(String, String)>>,
 }
-
-/// What the router does with what it passes on.
-const RULES: &str = "table ip cuts {
-    set lost { type ipv4_addr . ipv4_addr; }
-    chain forward { type filter hook forward priority 0; ip saddr . ip daddr @lost drop; }
-}";
 
 impl Network {
     pub(crate) fn new(members: usize) -> Self {
         let (process, count) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let subnet = format!("10.{}.{}", 192 + process % 32, (process / 32 + count) % 250);
-        let network = Self { name: format!("se{process}n{count}"), subnet, members };
+        let network =
+            Self { name: format!("se{process}n{count}"), subnet, members, lost: Mutex::default() };
         let router = network.router();
         run(&["ip", "netns", "add", &router]);
         network.inside(&router, &["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]);
-        network.inside(&router, &["nft", RULES]);
         for at in 0..members {
             let space = network.space(at);
             run(&["ip", "netns", "add", &space]);
@@ -105,17 +102,24 @@ impl Network {
 
     /// Loses what the first of each pair sends to the second.
     pub(crate) fn lose(&self, pairs: &[(Party, Party)]) {
-        let pair = |(from, to): &(Party, Party)| {
-            format!("{} . {}", self.address(*from), self.address(*to))
-        };
-        let pairs = pairs.iter().map(pair).collect::<Vec<_>>().join(", ");
-        let elements = format!("{{ {pairs} }}");
-        self.inside(&self.router(), &["nft", "add", "element", "ip", "cuts", "lost", &elements]);
+        for (from, to) in pairs {
+            let (from, to) = (self.address(*from), self.address(*to));
+            self.rule("add", &from, &to);
+            self.lost.lock().unwrap().push((from, to));
+        }
     }
 
     /// Loses nothing any more.
     pub(crate) fn heal(&self) {
-        self.inside(&self.router(), &["nft", "flush", "set", "ip", "cuts", "lost"]);
+        for (from, to) in self.lost.lock().unwrap().drain(..) {
+            self.rule("delete", &from, &to);
+        }
+    }
+
+    /// A rule of the router's that comes before every route.
+    fn rule(&self, what: &str, from: &str, to: &str) {
+        let router = self.router();
+        run(&["ip", "-n", &router, "rule", what, "from", from, "to", to, "blackhole"]);
     }
 }
 
