@@ -45,6 +45,7 @@ pub(crate) struct Audit {
     policy: Policy,
     queue: mpsc::Sender<Event>,
     clock: Clock,
+    scope: task::Scope,
     recorded: AtomicU64,
     lost: AtomicU64,
 }
@@ -54,9 +55,8 @@ impl Audit {
     pub(crate) fn start(options: AuditOptions, clock: Clock, scope: &task::Scope) -> Arc<Self> {
         let (queue, events) = mpsc::channel(AUDIT_QUEUE_MAX);
         let (recorded, lost) = (AtomicU64::new(0), AtomicU64::new(0));
-        let audit =
-            Arc::new(Self { policy: options.policy, queue, clock: clock.clone(), recorded, lost });
-        let cancelled = scope.clone();
+        let (policy, cancelled) = (options.policy, scope.clone());
+        let audit = Arc::new(Self { policy, queue, clock, scope: scope.child(), recorded, lost });
         let writing = Arc::clone(&audit);
         scope.spawn("audit log", async move {
             writing.write(events, log::Log::new(options.log), &cancelled).await;
@@ -188,5 +188,53 @@ mod tests {
         assert_eq!(names.name(&headers), "mine");
         headers.insert(AUDIT_ID, "x".repeat(65).parse().unwrap());
         assert_eq!(names.name(&headers).len(), 36);
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_complete_when_it_ends() {
+        use crate::request::{Query, RequestInfo};
+        use crate::respond::{Answer, Streaming, full};
+        let folder = std::env::temp_dir().join(format!("keelson-audit-{}", uuid::Uuid::new_v4()));
+        let policy = "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Metadata}]}";
+        let log = LogOptions { path: folder.join("log"), ..LogOptions::default() };
+        let options = AuditOptions { policy: Policy::from_yaml(policy).unwrap(), log };
+        let scope = task::Scope::new();
+        let audit = Audit::start(options, Clock::system(), &scope);
+        let target = "/api/v1/namespaces/a/pods/p/exec";
+        let info = RequestInfo::parse(&http::Method::POST, target, &Query::default());
+        let arrived = Arrived {
+            id: "x",
+            began: Clock::system().now(),
+            uri: &target.parse().unwrap(),
+            info: &info,
+            headers: &HeaderMap::new(),
+            peer: None,
+        };
+        let record = audit.record(&User::default(), &arrived).unwrap();
+        let (open, streaming) = Streaming::begin();
+        let mut answer = Answer::new(full(""));
+        answer.extensions_mut().insert(streaming);
+        drop(record.answered(answer, true));
+        let stages = || {
+            let text = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+            let stage = |line: &str| {
+                let event: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+                event["stage"].as_str().unwrap_or_default().to_owned()
+            };
+            text.lines().map(stage).collect::<Vec<_>>()
+        };
+        let until = async |count: usize| {
+            let waiting = async {
+                while stages().len() < count {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(std::time::Duration::from_secs(20), waiting).await.unwrap();
+            stages()
+        };
+        assert_eq!(until(1).await, ["ResponseStarted"]);
+        drop(open);
+        assert_eq!(until(2).await, ["ResponseStarted", "ResponseComplete"]);
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -31,6 +31,23 @@ pub type Body = UnsyncBoxBody<Bytes, BodyError>;
 /// Any answer of ours.
 pub type Answer = Response<Body>;
 
+/// Goes with an answer that goes on as another protocol: its other end is dropped with the stream.
+#[derive(Clone, Debug)]
+pub(crate) struct Streaming(tokio::sync::watch::Receiver<()>);
+
+impl Streaming {
+    /// What to keep while the stream lasts, and what goes with the answer.
+    pub(crate) fn begin() -> (tokio::sync::watch::Sender<()>, Self) {
+        let (open, lasts) = tokio::sync::watch::channel(());
+        (open, Self(lasts))
+    }
+
+    /// Resolves when the stream has ended.
+    pub(crate) async fn ended(mut self) {
+        while self.0.changed().await.is_ok() {}
+    }
+}
+
 /// A body of bytes that are there already.
 pub fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()

@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use crate::call::Call;
 use crate::limits::WEBSOCKET_INCOMING_BYTES_MAX;
-use crate::respond::{Answer, Body as HttpBody, full};
+use crate::respond::{Answer, Body as HttpBody, Streaming, full};
 use crate::server::Server;
 
 /// Answers a watch in the way that the client asks for.
@@ -69,6 +69,7 @@ pub(crate) fn carry(
     };
     let accept = derive_accept_key(key.as_bytes());
     let upgraded = hyper::upgrade::on(&mut request);
+    let (open, streaming) = Streaming::begin();
     server.scope.spawn_until_cancelled("body over a WebSocket", async move {
         match upgraded.await {
             Ok(stream) => {
@@ -76,9 +77,11 @@ pub(crate) fn carry(
             }
             Err(error) => tracing::debug!(%error, "a watch was not upgraded"),
         }
+        drop(open);
     });
     let mut answer = Answer::new(full(""));
     *answer.status_mut() = http::StatusCode::SWITCHING_PROTOCOLS;
+    answer.extensions_mut().insert(streaming);
     let headers = answer.headers_mut();
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));

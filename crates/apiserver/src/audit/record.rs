@@ -20,7 +20,7 @@ use super::event::{AnswerNote, Event};
 use super::policy::{Level, Stage, Verdict};
 use crate::limits::AUDIT_BODY_BYTES_MAX;
 use crate::request::RequestInfo;
-use crate::respond::{Answer, Body, BodyError};
+use crate::respond::{Answer, Body, BodyError, Streaming};
 
 /// As upstream cuts the name of the client's program.
 const AGENT_BYTES_MAX: usize = 1024;
@@ -141,6 +141,13 @@ impl Record {
         };
         if is_long_running {
             self.stage(Stage::ResponseStarted, Some(note.clone()));
+        }
+        if let Some(streaming) = answer.extensions().get::<Streaming>().cloned() {
+            self.audit.scope.clone().spawn_until_cancelled("audit of a stream", async move {
+                streaming.ended().await;
+                self.stage(Stage::ResponseComplete, Some(note));
+            });
+            return answer;
         }
         let keeps = note.code >= 400 || self.wants(Level::RequestResponse) && !is_long_running;
         let kept = keeps.then(Vec::new);

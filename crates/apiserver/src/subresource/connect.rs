@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::call::{Call, WriteOptions};
 use crate::dial::NodeStream;
-use crate::respond::{Answer, Body as HttpBody, BodyError};
+use crate::respond::{Answer, Body as HttpBody, BodyError, Streaming};
 use crate::server::Server;
 use crate::websocket::{self, Messages};
 
@@ -416,15 +416,22 @@ pub(crate) async fn pass_on(
 ) -> Result<Answer, Status> {
     let client_side = headers.contains_key(UPGRADE).then(|| hyper::upgrade::on(&mut request));
     let mut answer = send_on(server, request, target, headers, stream).await?;
+    let (open, streaming) = Streaming::begin();
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS
         && let Some(client_side) = client_side
     {
         let target_side = hyper::upgrade::on(&mut answer);
-        server.scope.spawn_until_cancelled("proxied upgrade", join(client_side, target_side));
+        server.scope.spawn_until_cancelled("proxied upgrade", async move {
+            join(client_side, target_side).await;
+            drop(open);
+        });
     }
     let (parts, body) = answer.into_parts();
     let mut answer = Answer::new(body.map_err(|error| BodyError(error.into())).boxed_unsync());
     *answer.status_mut() = parts.status;
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        answer.extensions_mut().insert(streaming);
+    }
     for (name, value) in &parts.headers {
         let upgrades = parts.status == StatusCode::SWITCHING_PROTOCOLS;
         let hop = (name == CONNECTION && !upgrades) || name == TRANSFER_ENCODING;
