@@ -114,7 +114,7 @@ struct Half;
 impl Authorizer for Half {
     fn authorize(&self, request: &AuthorizationRequest) -> AuthorizationDecision {
         AuthorizationDecision {
-            allowed: request.verb.len() % 2 == 0,
+            allowed: request.verb.len().is_multiple_of(2),
             reason: request.path.clone().unwrap_or_default(),
             error: (request.name == "error").then(|| "error".to_owned()),
         }

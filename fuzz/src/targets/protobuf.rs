@@ -34,6 +34,7 @@ fn run(input: &[u8]) {
     let fallback = TypeMeta { api_version: api_version.to_owned(), kind: kind.to_owned() };
     if let Ok(value) = protobuf::decode(body, &fallback)
         && let Ok(bytes) = protobuf::encode(&value)
+        && bytes.len() < codec::BODY_BYTES_MAX
     {
         let again = protobuf::decode(&bytes, &fallback);
         let again = again.and_then(|value| protobuf::encode(&value));
