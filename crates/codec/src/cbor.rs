@@ -17,6 +17,8 @@ use crate::result::{DecodeError, Decoded, Mode};
 
 /// "What follows is CBOR": tag 55799.
 const SELF_DESCRIBED: u64 = 55_799;
+/// That tag as it is written.
+const SELF_DESCRIBED_HEAD: [u8; 3] = [0xd9, 0xd9, 0xf7];
 /// Bytes that stand for their text in base64url, base64 and base16.
 const LATER_BASE64_URL: u64 = 21;
 const LATER_BASE64: u64 = 22;
@@ -43,6 +45,10 @@ pub fn decode_any(bytes: &[u8]) -> Result<Value, DecodeError> {
         return Err(DecodeError::TooLarge);
     }
     let mut reader = Reader { items: Decoder::new(bytes), nodes: 0 };
+    // What every writer puts ahead is no level of nesting and no value.
+    if bytes.starts_with(&SELF_DESCRIBED_HEAD) {
+        reader.items.set_position(SELF_DESCRIBED_HEAD.len());
+    }
     let value = reader.value(0)?;
     let end = reader.items.position();
     if end == bytes.len() {

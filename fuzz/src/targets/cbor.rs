@@ -33,7 +33,6 @@ fn run(input: &[u8]) {
     let (choice, body) = choice(input);
     let (schema, mode) = chosen(choice);
     let _decoded = cbor::decode(body, schema, mode).is_ok();
-    // Near the most values that may be read, the tag that is written ahead is one too many.
     if let Ok(value) = cbor::decode_any(body)
         && body.len() < codec::BODY_BYTES_MAX / 10
     {

@@ -57,6 +57,9 @@ fn what_json_cannot_hold_is_refused() {
     }
     let deep = [vec![0x81; 200], vec![0]].concat();
     assert!(decode_any(&deep).unwrap_err().to_string().contains("max nested level"));
+    let deepest = [vec![0x81; CBOR_DEPTH_MAX], vec![0]].concat();
+    let value = decode_any(&deepest).unwrap();
+    assert_eq!(decode_any(&encode(&value)).unwrap(), value, "what is written ahead is no level");
     let many = [vec![0x9f], vec![0; CBOR_NODES_MAX + 1], vec![0xff]].concat();
     assert_eq!(decode_any(&many), Err(DecodeError::TooLarge));
     assert_eq!(decode_any(&vec![0; BODY_BYTES_MAX + 1]), Err(DecodeError::TooLarge));
