@@ -121,10 +121,12 @@ pub(super) fn upstream(kube_apiserver: &Path, etcd: &Path, folder: &Path) -> Res
     store.args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers]);
     store.args(["--initial-cluster", &format!("default={peers}")]);
     let store = spawn(store, &folder.join("etcd.log"))?;
-    let (tokens, key) = (folder.join("tokens.csv"), folder.join("accounts.key"));
+    let tokens = folder.join("tokens.csv");
+    let (key, public) = (folder.join("accounts.key"), folder.join("accounts.pub"));
     fs::write(&tokens, format!("{TOKEN},bench,bench,system:masters\n")).context("write tokens")?;
     let pair = rcgen::KeyPair::generate().context("make a key")?;
     fs::write(&key, pair.serialize_pem()).context("write a key")?;
+    fs::write(&public, pair.public_key_pem()).context("write a key")?;
     let port = free_port()?;
     let kubeconfig = folder.join("kubeconfig.yaml");
     fs::write(&kubeconfig, kubeconfig_text(port)).context("write a kubeconfig")?;
@@ -134,7 +136,7 @@ pub(super) fn upstream(kube_apiserver: &Path, etcd: &Path, folder: &Path) -> Res
     server.arg("--cert-dir").arg(folder.join("certificates"));
     server.arg("--token-auth-file").arg(&tokens).args(["--authorization-mode", "RBAC"]);
     server.args(["--service-account-issuer", "https://kubernetes.default.svc"]);
-    server.arg("--service-account-key-file").arg(&key);
+    server.arg("--service-account-key-file").arg(&public);
     server.arg("--service-account-signing-key-file").arg(&key);
     server.args(["--service-cluster-ip-range", "10.0.0.0/24"]);
     let server = spawn(server, &folder.join("kube-apiserver.log"))?;
