@@ -12,19 +12,15 @@ mod rules;
 mod seats;
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use admission::User;
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use clock::Clock;
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
-use http_body::{Body as _, Frame, SizeHint};
-use http_body_util::BodyExt as _;
+use http_body::Body as _;
 use jiff::Timestamp;
 use k8s_openapi::api::flowcontrol::v1::{FlowSchema, PriorityLevelConfiguration};
 use parking_lot::Mutex;
@@ -32,7 +28,7 @@ use tokio::sync::oneshot;
 
 use crate::limits::{QUEUE_WAIT_MAX, SEAT_HELD_MAX};
 use crate::request::{Query, RequestInfo};
-use crate::respond::{Answer, Body, BodyError, text_answer};
+use crate::respond::{Answer, guarded, text_answer};
 use crate::server::Server;
 use metrics::Counters;
 use rules::{Distinguisher, Rules};
@@ -340,7 +336,7 @@ impl Seat {
             let _ended = tokio::time::timeout(held_max, ended).await;
             left.lock().take();
         });
-        answer.map(|body| Held { body, seat, _done: done }.boxed_unsync())
+        guarded(answer, Held { seat, _done: done })
     }
 }
 
@@ -363,9 +359,8 @@ impl Refused {
     }
 }
 
-/// A body that is still being made, with the seats that it takes.
+/// The seats of an answer that is still being made.
 struct Held {
-    body: Body,
     seat: Arc<Mutex<Option<Seat>>>,
     /// Its end is told by being dropped.
     _done: oneshot::Sender<()>,
@@ -374,26 +369,6 @@ struct Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.seat.lock().take();
-    }
-}
-
-impl http_body::Body for Held {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

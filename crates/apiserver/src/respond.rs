@@ -21,6 +21,9 @@ use crate::limits::CHUNK_BYTES;
 use crate::server::Server;
 use crate::table;
 
+mod guarded;
+pub(crate) use guarded::guarded;
+
 /// An error of a body that is being read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("the body broke off")]

@@ -3,22 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body::{Frame, SizeHint};
-use http_body_util::BodyExt as _;
 use parking_lot::{Mutex, RwLock};
 
 use super::head;
 use super::histogram::Histogram;
 use crate::limits::METRIC_SERIES_MAX;
 use crate::request::{Query, RequestInfo};
-use crate::respond::{Answer, Body, BodyError};
+use crate::respond::{Answer, guarded};
 
 /// Upstream's bounds.
 const BOUNDS: [f64; 23] = [
@@ -48,42 +43,19 @@ pub(crate) struct Series {
 }
 
 /// An answer that goes on.
-struct Open {
-    body: Body,
-    series: Arc<Series>,
-}
+struct Open(Arc<Series>);
 
 impl Series {
     /// Counts an answer as going on until its body is dropped.
     pub(crate) fn open(self: Arc<Self>, answer: Answer) -> Answer {
         self.open.fetch_add(1, Ordering::Relaxed);
-        answer.map(|body| Open { body, series: self }.boxed_unsync())
+        guarded(answer, Open(self))
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.series.open.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl http_body::Body for Open {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
