@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::path::Path;
 use std::time::Duration;
 
 use cluster_tests::pods::{SELF, wait_ready, wait_rolled_out};
@@ -10,7 +11,13 @@ use cluster_tests::{Cluster, Kubectl, wait_until};
 
 const MOST: Duration = Duration::from_secs(60);
 
+/// Where the inner cluster keeps its state, and what its control groups are named after.
+fn inner_data() -> String {
+    format!("/nest-{}", std::process::id())
+}
+
 fn nest() -> String {
+    let data = inner_data();
     format!(
         "apiVersion: v1
 kind: Pod
@@ -22,10 +29,10 @@ spec:
   - name: cluster
     image: {SELF}
     imagePullPolicy: Never
-    args: [server, --data-dir=/data, --write-kubeconfig=/data/kubeconfig.yaml, --cluster-cidr=10.52.0.0/16,
+    args: [server, --data-dir={data}, --write-kubeconfig={data}/kubeconfig.yaml, --cluster-cidr=10.52.0.0/16,
       --service-cidr=10.53.0.0/16, '--eviction-hard=memory.available<1Mi', --image-gc-high-threshold=100]
     securityContext: {{privileged: true}}
-    volumeMounts: [{{name: data, mountPath: /data}}]
+    volumeMounts: [{{name: data, mountPath: {data}}}]
 "
     )
 }
@@ -58,7 +65,17 @@ fn a_cluster_runs_in_an_image_that_holds_only_the_program() {
     wait_until("the inner node is ready", MOST, || {
         kubectl.try_run(&["wait", "--for=condition=Ready", "node/nest", "--timeout=1s"])
     });
-    outer.run(&["exec", "nest", "--", "/keelson", "image", "build-self", SELF, "-d", "/data"]);
+    outer.run(&[
+        "exec",
+        "nest",
+        "--",
+        "/keelson",
+        "image",
+        "build-self",
+        SELF,
+        "-d",
+        &inner_data(),
+    ]);
     kubectl.run(&[
         "create",
         "deployment",
@@ -77,8 +94,22 @@ fn a_cluster_runs_in_an_image_that_holds_only_the_program() {
     wait_until("the inner Service answers", MOST, || {
         kubectl.try_run(&["get", "--raw", "/api/v1/namespaces/default/services/hello:8080/proxy/"])
     });
-    // With its pods gone, nothing of the inner cluster outlives the outer pod.
+    // With its pods gone, nothing of the inner cluster outlives the outer pod but empty control groups, where a
+    // privileged container sees a whole hierarchy of the machine (that of systemd, with control groups v1).
     kubectl.run(&["delete", "deployment", "hello"]);
     kubectl.run(&["wait", "--for=delete", "pod", "--all", "--timeout=60s"]);
     outer.run(&["delete", "pod", "nest", "--timeout=60s"]);
+    let group = format!("keelson-{}", inner_data().trim_matches('/'));
+    for hierarchy in std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+        remove_groups(&hierarchy.path().join(&group));
+    }
+}
+
+/// Removes empty control groups, the innermost first.
+fn remove_groups(group: &Path) {
+    let Ok(inside) = std::fs::read_dir(group) else { return };
+    for entry in inside.flatten().filter(|entry| entry.path().is_dir()) {
+        remove_groups(&entry.path());
+    }
+    std::fs::remove_dir(group).unwrap();
 }
