@@ -21,11 +21,12 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Fills the namespace, lists it whole and by pages, measures a bare sender of as many bytes, empties it.
 pub(crate) async fn run(context: &Context, step: &List) -> Result<Vec<Measurement>> {
+    let raw = &Raw::connect(&context.target, context.connections).await?;
     let path = path(context, Resource::Configmaps);
     repeat("fill", step.objects, CONCURRENCY, |index| {
         let body = Some(("application/json", text(Resource::Configmaps, index, step.bytes, "x")));
         let path = path.clone();
-        async move { context.raw.call(Method::POST, &path, body).await.map(drop) }
+        async move { raw.call(Method::POST, &path, body).await.map(drop) }
     })
     .await?;
     let filled = context.server.resident_mib()?;
@@ -34,15 +35,9 @@ pub(crate) async fn run(context: &Context, step: &List) -> Result<Vec<Measuremen
     for clients in &step.clients {
         for (what, query) in [("from memory", "?resourceVersion=0"), ("consistent", "")] {
             let name = format!("list {what}, {clients} clients");
-            let (measured, each) = transfer(
-                context,
-                &context.raw,
-                &name,
-                &format!("{path}{query}"),
-                step.requests,
-                *clients,
-            )
-            .await?;
+            let (measured, each) =
+                transfer(context, raw, &name, &format!("{path}{query}"), step.requests, *clients)
+                    .await?;
             ensure!(each > step.objects * step.bytes, "a list has only {each} bytes");
             bytes = each;
             let grown = measured.1 - filled;
@@ -51,22 +46,21 @@ pub(crate) async fn run(context: &Context, step: &List) -> Result<Vec<Measuremen
         }
         let page = format!("{path}?limit={PAGE}");
         let name = format!("list first page, {clients} clients");
-        let (measured, _) =
-            transfer(context, &context.raw, &name, &page, step.requests, *clients).await?;
+        let (measured, _) = transfer(context, raw, &name, &page, step.requests, *clients).await?;
         results.push(measured.0);
     }
     let sender = bare::Sender::start(bytes, 0, 0)?;
-    let raw = Raw::connect(sender.target(), context.connections).await?;
+    let bare = Raw::connect(sender.target(), context.connections).await?;
     for clients in &step.clients {
         let name = format!("bare sender of a list, {clients} clients");
         let (measured, _) =
-            transfer(context, &raw, &name, bare::LIST, step.requests, *clients).await?;
+            transfer(context, &bare, &name, bare::LIST, step.requests, *clients).await?;
         results.push(measured.0);
     }
     drop(sender);
     repeat("empty", step.objects, CONCURRENCY, |index| {
         let at = format!("{path}/{}", name(index));
-        async move { context.raw.call(Method::DELETE, &at, None).await.map(drop) }
+        async move { raw.call(Method::DELETE, &at, None).await.map(drop) }
     })
     .await?;
     Ok(results)

@@ -91,12 +91,10 @@ async fn main() -> Result<()> {
         let workload: Workload = serde_saphyr::from_str(&text)
             .with_context(|| format!("understand {}", file.display()))?;
         let namespace = bench_namespace::create(&client, arguments.api_only).await?;
-        let connections = usize::from(arguments.connections);
         let context = workload::Context {
             client: client.clone(),
-            raw: raw::Raw::connect(&target, connections).await?,
             target: target.clone(),
-            connections,
+            connections: usize::from(arguments.connections),
             server: server::Server { pids: arguments.server_pid.clone() },
             namespace,
             image: image.clone(),

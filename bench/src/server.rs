@@ -4,9 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-
-/// Clock ticks per second in `/proc/PID/stat`; the same on every machine that Linux calls 64-bit.
-const TICKS_PER_SECOND: u64 = 100;
+use cluster_tests::usage::{cpu, field};
 
 /// The processes that make up the server; none when it is on another machine.
 #[derive(Clone, Debug, Default)]
@@ -30,35 +28,16 @@ impl Server {
         let mut kib = 0;
         for pid in &self.pids {
             let path = format!("/proc/{pid}/status");
-            kib += resident(&fs::read_to_string(&path).with_context(|| format!("read {path}"))?);
+            let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
+            kib += field(&text, "VmRSS:");
         }
         Ok(kib as f64 / 1024.0)
     }
 }
 
-fn resident(status: &str) -> u64 {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
-}
-
-/// User and system time; the second field, the name, may hold blanks.
-fn cpu(stat: &str) -> Duration {
-    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks =
-        after_name.split_whitespace().skip(11).take(2).filter_map(|it| it.parse::<u64>().ok());
-    Duration::from_millis(ticks.sum::<u64>() * 1000 / TICKS_PER_SECOND)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_kernels_texts_are_understood() {
-        let stat = "12 (a b) c) S 1 12 12 0 -1 4194560 1 2 3 4 150 25 0 0 20 0 9 0 1 2 3";
-        assert_eq!(cpu(stat), Duration::from_millis(1750));
-        assert_eq!(resident("Name:\tx\nVmRSS:\t  2048 kB\n"), 2048);
-    }
 
     #[test]
     fn this_process_uses_something() {

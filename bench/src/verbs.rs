@@ -8,6 +8,7 @@ use kube::api::ObjectMeta;
 use serde_json::{Value, json};
 
 use crate::measure::{Measurement, repeat};
+use crate::raw::Raw;
 use crate::workload::{Context, Resource, Verbs};
 
 const JSON: &str = "application/json";
@@ -49,6 +50,7 @@ pub(crate) fn path(context: &Context, resource: Resource) -> String {
 
 /// Creates, gets, updates, patches and deletes.
 pub(crate) async fn run(context: &Context, step: &Verbs) -> Result<Vec<Measurement>> {
+    let raw = &Raw::connect(&context.target, context.connections).await?;
     let path = path(context, step.resource);
     let mut results = Vec::new();
     for verb in ["create", "get", "update", "patch", "delete"] {
@@ -63,7 +65,7 @@ pub(crate) async fn run(context: &Context, step: &Verbs) -> Result<Vec<Measureme
                 "patch" => (Method::PATCH, object, Some((MERGE_PATCH, labels()))),
                 _ => (Method::DELETE, object, None),
             };
-            async move { context.raw.call(method, &at, body).await.map(drop) }
+            async move { raw.call(method, &at, body).await.map(drop) }
         })
         .await?;
         let used = context.server.cpu()?.saturating_sub(cpu).as_secs_f64();

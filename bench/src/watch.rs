@@ -38,14 +38,15 @@ struct Received {
 
 /// Writes, while all watch.
 pub(crate) async fn run(context: &Context, step: &Watch) -> Result<Vec<Measurement>> {
+    let writer = Raw::connect(&context.target, context.connections).await?;
     let path = path(context, Resource::Configmaps);
-    let watch = format!("{path}?watch=true&resourceVersion={}", version(context, &path).await?);
+    let watch = format!("{path}?watch=true&resourceVersion={}", version(&writer, &path).await?);
     let epoch = Instant::now();
     let cpu = context.server.cpu()?;
     let raw = Raw::connect(&context.target, connections(step)).await?;
     let started = start(&raw, &watch, step, epoch).await?;
     let start = Instant::now();
-    write(context, step, &path, epoch).await?;
+    write(&writer, step, &path, epoch).await?;
     let received = finish(started).await?;
     let total = start.elapsed();
     let used = context.server.cpu()?.saturating_sub(cpu).as_secs_f64();
@@ -65,7 +66,7 @@ pub(crate) async fn run(context: &Context, step: &Watch) -> Result<Vec<Measureme
         results.push(bare_sender(step, each).await?);
     }
     for index in 0..step.writes {
-        context.raw.call(Method::DELETE, &format!("{path}/{}", name(index)), None).await?;
+        writer.call(Method::DELETE, &format!("{path}/{}", name(index)), None).await?;
     }
     Ok(results)
 }
@@ -86,8 +87,8 @@ fn connections(step: &Watch) -> usize {
     step.watchers.div_ceil(WATCHES_PER_CONNECTION).max(1)
 }
 
-async fn version(context: &Context, path: &str) -> Result<String> {
-    let body = context.raw.stream(Method::GET, &format!("{path}?limit=1"), None).await?;
+async fn version(raw: &Raw, path: &str) -> Result<String> {
+    let body = raw.stream(Method::GET, &format!("{path}?limit=1"), None).await?;
     let list: serde_json::Value = serde_json::from_slice(&body.collect().await?.to_bytes())?;
     let version = list["metadata"]["resourceVersion"].as_str();
     version.map(str::to_owned).context("the list has no revision")
@@ -127,7 +128,7 @@ async fn finish(mut watchers: JoinSet<Result<Received>>) -> Result<Received> {
     Ok(all)
 }
 
-async fn write(context: &Context, step: &Watch, path: &str, epoch: Instant) -> Result<()> {
+async fn write(raw: &Raw, step: &Watch, path: &str, epoch: Instant) -> Result<()> {
     let mut due = tokio::time::Instant::now();
     for index in 0..step.writes {
         if let Some(rate) = step.writes_per_second {
@@ -138,7 +139,7 @@ async fn write(context: &Context, step: &Watch, path: &str, epoch: Instant) -> R
         let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name(index)},
             "data": {"payload": "x".repeat(step.bytes), "sent": sent}});
         let body = Some(("application/json", Bytes::from(object.to_string())));
-        context.raw.call(Method::POST, path, body).await?;
+        raw.call(Method::POST, path, body).await?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use kube::Client;
 use serde::Deserialize;
 
-use crate::raw::{Raw, Target};
+use crate::raw::Target;
 use crate::server::Server;
 
 /// A file of `bench/workloads`.
@@ -147,10 +147,9 @@ impl Image {
 /// Where a step runs.
 pub(crate) struct Context {
     pub(crate) client: Client,
-    /// For steps in which what the client costs would count.
-    pub(crate) raw: Raw,
+    /// The server, for steps in which what the client costs would count.
     pub(crate) target: Target,
-    /// Connections of that client.
+    /// Connections of their client.
     pub(crate) connections: usize,
     pub(crate) server: Server,
     pub(crate) namespace: String,

@@ -23,6 +23,15 @@ pub trait NodeDialer: Send + Sync + 'static {
     fn dial<'a>(&'a self, node: &'a str) -> Pin<Box<dyn Future<Output = DialResult> + Send + 'a>>;
 }
 
+/// For a server that has none.
+pub(crate) struct NoNodes;
+
+impl NodeDialer for NoNodes {
+    fn dial<'a>(&'a self, _: &'a str) -> Pin<Box<dyn Future<Output = DialResult> + Send + 'a>> {
+        Box::pin(async { Err(std::io::Error::other("there are no nodes")) })
+    }
+}
+
 /// TLS to a pod or Service behind the proxy. Their certificates are not checked, as upstream does not
 /// check them: there is nothing to check them against.
 pub(crate) async fn over_tls_unverified(

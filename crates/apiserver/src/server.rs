@@ -12,7 +12,7 @@ use crate::allocate::Allocators;
 use crate::audit::{Audit, AuditOptions};
 use crate::authenticate::{Authenticators, Certificates};
 use crate::cache::Caches;
-use crate::dial::NodeDialer;
+use crate::dial::{NoNodes, NodeDialer};
 use crate::fairness::Fairness;
 use crate::health::Outcomes;
 use crate::metrics::requests::Requests;
@@ -85,6 +85,24 @@ pub struct Server {
     pub(crate) health: Outcomes,
     pub(crate) audit: Option<Arc<Audit>>,
     pub(crate) request_names: crate::audit::Names,
+}
+
+impl Config {
+    /// A server without nodes, certificates or anything that might be set: the start of a simulation or a test.
+    pub fn alone(token_issuer: Arc<TokenIssuer>) -> Self {
+        Self {
+            advertise: ([127, 0, 0, 1], 6443).into(),
+            service_cidr: ipnet::Ipv4Net::new_assert([10, 43, 0, 0].into(), 16).into(),
+            node_ports: (30000, 32767),
+            client_ca_pem: String::new(),
+            token_issuer,
+            static_tokens: Vec::new(),
+            dialer: Arc::new(NoNodes),
+            front_proxy: None,
+            audit: None,
+            seats: crate::limits::SEATS_TOTAL,
+        }
+    }
 }
 
 impl std::fmt::Debug for Config {

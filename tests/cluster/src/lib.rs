@@ -12,6 +12,7 @@ pub mod kubectl;
 pub mod network;
 pub mod pods;
 pub mod registry;
+pub mod usage;
 pub mod wait;
 
 pub use cluster::{Cluster, Options};

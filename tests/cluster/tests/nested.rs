@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use cluster_tests::cluster::WHATEVER_THE_DISK;
 use cluster_tests::pods::{SELF, wait_ready, wait_rolled_out};
 use cluster_tests::{Cluster, Kubectl, wait_until};
 
@@ -18,6 +19,15 @@ fn inner_data() -> String {
 
 fn nest() -> String {
     let data = inner_data();
+    let mut arguments = vec![
+        "server".to_owned(),
+        format!("--data-dir={data}"),
+        format!("--write-kubeconfig={data}/kubeconfig.yaml"),
+        "--cluster-cidr=10.52.0.0/16".to_owned(),
+        "--service-cidr=10.53.0.0/16".to_owned(),
+    ];
+    arguments.extend(WHATEVER_THE_DISK.map(str::to_owned));
+    let arguments = serde_json::json!(arguments);
     format!(
         "apiVersion: v1
 kind: Pod
@@ -29,8 +39,7 @@ spec:
   - name: cluster
     image: {SELF}
     imagePullPolicy: Never
-    args: [server, --data-dir={data}, --write-kubeconfig={data}/kubeconfig.yaml, --cluster-cidr=10.52.0.0/16,
-      --service-cidr=10.53.0.0/16, '--eviction-hard=memory.available<1Mi', --image-gc-high-threshold=100]
+    args: {arguments}
     securityContext: {{privileged: true}}
     volumeMounts: [{{name: data, mountPath: {data}}}]
 "

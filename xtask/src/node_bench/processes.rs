@@ -5,9 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-
-/// Clock ticks per second in `/proc/PID/stat`; the same on every machine that Linux calls 64-bit.
-const TICKS_PER_SECOND: u64 = 100;
+use cluster_tests::usage::{cpu, field};
 
 /// Sums over all processes, and the part of the largest one, which is the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,33 +55,9 @@ pub(super) fn usage(binary: &Path) -> Result<Usage> {
     Ok(sum)
 }
 
-fn field(text: &str, name: &str) -> u64 {
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
-}
-
-/// User and system time; the second field, the name, may hold blanks.
-fn cpu(stat: &str) -> Duration {
-    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks =
-        after_name.split_whitespace().skip(11).take(2).filter_map(|it| it.parse::<u64>().ok());
-    Duration::from_millis(ticks.sum::<u64>() * 1000 / TICKS_PER_SECOND)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_kernels_texts_are_understood() {
-        let rollup = "00-ff ---p 00000000 00:00 0 [rollup]\nRss:       59028 kB\nPss:   56072 kB\n";
-        assert_eq!(
-            (field(rollup, "Rss:"), field(rollup, "Pss:"), field(rollup, "No:")),
-            (59028, 56072, 0)
-        );
-        let stat = "12 (a b) c) S 1 12 12 0 -1 4194560 1 2 3 4 150 25 0 0 20 0 9 0 1 2 3";
-        assert_eq!(cpu(stat), Duration::from_millis(1750));
-    }
 
     #[test]
     fn this_process_is_found() {

@@ -1,11 +1,8 @@
 //! A server to ask, and words to ask it with.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apiserver::dial::{DialResult, NodeDialer};
 use apiserver::handle::Connection;
 use apiserver::respond::{Answer, full};
 use apiserver::{Config, Server, User};
@@ -16,14 +13,6 @@ use serde_json::Value;
 use store::embedded::{EmbeddedOptions, EmbeddedStore};
 
 const PATIENCE: Duration = Duration::from_secs(20);
-
-struct NoNodes;
-
-impl NodeDialer for NoNodes {
-    fn dial<'a>(&'a self, _: &'a str) -> Pin<Box<dyn Future<Output = DialResult> + Send + 'a>> {
-        Box::pin(async { Err(std::io::Error::other("there are no nodes")) })
-    }
-}
 
 /// A server in memory.
 pub(crate) struct Bench {
@@ -71,18 +60,7 @@ pub(crate) fn config() -> Config {
     let key = rcgen::KeyPair::generate().unwrap();
     let tokens =
         apiserver::tokens::TokenIssuer::new(key.serialized_der(), key.public_key_raw()).unwrap();
-    Config {
-        advertise: "127.0.0.1:6443".parse().unwrap(),
-        service_cidr: "10.43.0.0/16".parse().unwrap(),
-        node_ports: (30000, 32767),
-        client_ca_pem: String::new(),
-        token_issuer: Arc::new(tokens),
-        static_tokens: Vec::new(),
-        dialer: Arc::new(NoNodes),
-        front_proxy: None,
-        audit: None,
-        seats: apiserver::limits::SEATS_TOTAL,
-    }
+    Config::alone(Arc::new(tokens))
 }
 
 impl Bench {

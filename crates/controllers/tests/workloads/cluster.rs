@@ -2,12 +2,10 @@
 
 use std::fmt::Debug;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use admission::User;
-use apiserver::dial::{DialResult, NodeDialer};
 use apiserver::{Config, Server};
 use client::{Change, Client, Kind};
 use clock::Clock;
@@ -20,14 +18,6 @@ use serde_json::{Value, json};
 use store::embedded::{EmbeddedOptions, EmbeddedStore};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-
-struct NoNodes;
-
-impl NodeDialer for NoNodes {
-    fn dial<'a>(&'a self, _: &'a str) -> Pin<Box<dyn Future<Output = DialResult> + Send + 'a>> {
-        Box::pin(async { Err(std::io::Error::other("there are no nodes")) })
-    }
-}
 
 pub(crate) struct Cluster {
     pub(crate) client: Client,
@@ -52,18 +42,7 @@ impl Cluster {
         let tokens =
             apiserver::tokens::TokenIssuer::new(key.serialized_der(), key.public_key_raw())
                 .unwrap();
-        let config = Config {
-            advertise: "127.0.0.1:6443".parse().unwrap(),
-            service_cidr: "10.43.0.0/16".parse().unwrap(),
-            node_ports: (30000, 32767),
-            client_ca_pem: String::new(),
-            token_issuer: Arc::new(tokens),
-            static_tokens: Vec::new(),
-            dialer: Arc::new(NoNodes),
-            front_proxy: None,
-            audit: None,
-            seats: apiserver::limits::SEATS_TOTAL,
-        };
+        let config = Config::alone(Arc::new(tokens));
         let store = Arc::new(EmbeddedStore::volatile(EmbeddedOptions::new("")));
         let server = Server::start(config, store, Clock::system(), scope.child()).await.unwrap();
         let user = User {
