@@ -75,6 +75,14 @@ pub(crate) struct Wish<'a> {
     pub(crate) now: Timestamp,
 }
 
+impl PodPulls {
+    /// Keeps the image of a container that is asked to start later.
+    pub(crate) fn keep_ahead(&mut self, container: &Container, present: Present) {
+        let image = container.image.clone().unwrap_or_default();
+        self.ahead.insert(container.name.clone(), (image, present));
+    }
+}
+
 impl Wish<'_> {
     fn image(&self) -> &str {
         self.container.image.as_deref().unwrap_or_default()
@@ -118,21 +126,6 @@ impl Pulls {
             };
         }
         self.check_or_start(state, wish, wake).await
-    }
-
-    /// Fetches the image of a container that will start later. `Pending` as long as the pull lasts.
-    pub(crate) async fn ensure_ahead(
-        &self,
-        state: &mut PodPulls,
-        wish: Wish<'_>,
-        wake: impl FnOnce() + Send + 'static,
-    ) -> PullState {
-        let answer = self.ensure(state, wish, wake).await;
-        if let PullState::Present(present) = &answer {
-            let fetched = (wish.image().to_owned(), present.clone());
-            state.ahead.insert(wish.container.name.clone(), fetched);
-        }
-        answer
     }
 
     async fn check_or_start(

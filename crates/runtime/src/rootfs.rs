@@ -81,8 +81,8 @@ mod tests {
         assert_eq!(rootfs.read_text("/etc/passwd").unwrap(), "");
         assert_eq!(rootfs.read_text("/etc/group").unwrap(), "inside");
         assert_eq!(rootfs.read_text("/etc").unwrap(), "");
-        rootfs.make_directory("/up/work/dir").unwrap();
-        assert!(root.join("work/dir").is_dir());
+        rootfs.make_directory("/up/made/dir").unwrap();
+        assert!(root.join("made/dir").is_dir());
         assert!(rootfs.make_directory("/real/x").is_err());
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Not here: the sessions behind the framings, which need pods.
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
 use super::{spdy, websocket};
 use crate::limits::STREAM_BUFFER_BYTES;
@@ -12,16 +12,6 @@ pub async fn spdy(bytes: &[u8]) -> usize {
     let scope = task::Scope::new();
     let (client, server) = tokio::io::duplex(STREAM_BUFFER_BYTES);
     let mut streams = spdy::serve(&scope, server);
-    let (mut answers, mut requests) = tokio::io::split(client);
-    let send = async {
-        // The other side hangs up on what is not SPDY.
-        let _gone = requests.write_all(bytes).await;
-        let _gone = requests.shutdown().await;
-    };
-    let receive = async {
-        let mut sink = tokio::io::sink();
-        let _gone = tokio::io::copy(&mut answers, &mut sink).await;
-    };
     let take = async {
         let mut count = 0;
         while let Some(mut stream) = streams.recv().await {
@@ -34,15 +24,20 @@ pub async fn spdy(bytes: &[u8]) -> usize {
         }
         count
     };
-    let ((), (), count) = tokio::join!(send, receive, take);
-    count
+    tokio::join!(talk(client, bytes), take).1
 }
 
 /// Takes everything that a WebSocket client sends, and gives the bytes that came through.
 pub async fn websocket(bytes: &[u8]) -> u64 {
     let (client, server) = tokio::io::duplex(STREAM_BUFFER_BYTES);
+    tokio::join!(talk(client, bytes), websocket::take_all(server)).1
+}
+
+/// Sends everything and listens to the end.
+async fn talk(client: DuplexStream, bytes: &[u8]) {
     let (mut answers, mut requests) = tokio::io::split(client);
     let send = async {
+        // The other side hangs up on what it does not understand.
         let _gone = requests.write_all(bytes).await;
         let _gone = requests.shutdown().await;
     };
@@ -50,7 +45,5 @@ pub async fn websocket(bytes: &[u8]) -> u64 {
         let mut sink = tokio::io::sink();
         let _gone = tokio::io::copy(&mut answers, &mut sink).await;
     };
-    let take = websocket::take_all(server);
-    let ((), (), count) = tokio::join!(send, receive, take);
-    count
+    tokio::join!(send, receive);
 }

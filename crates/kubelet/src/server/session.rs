@@ -1,6 +1,7 @@
 //! Logs, commands, attachments and forwarded ports, over any set of streams: the framing that carries
 //! the streams to a client is somebody else's business.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -313,7 +314,8 @@ impl Session {
         };
         let sizes = async {
             copy_sizes(sizes, resize).await;
-            std::future::pending::<()>().await;
+            // The terminal keeps its last size.
+            std::future::pending::<Infallible>().await
         };
         let outputs = async {
             tokio::join!(copy_output(stdout, shown), copy_output(stderr, shown_errors));
@@ -324,7 +326,7 @@ impl Session {
             biased;
             result = outputs => result,
             () = typing => Ok(0),
-            () = sizes => return,
+            never = sizes => match never {},
         };
         let text = status_of(result).to_string();
         // A client that has gone away does not read how it ended.

@@ -15,7 +15,7 @@ use podlife::status::Verdict;
 use podlife::{cgroup, dns, grace, hostname, pod, qos, resources};
 
 use super::{Next, Stage, Worker};
-use crate::pulls::{PullState, Wish};
+use crate::pulls::PullState;
 use crate::references;
 use crate::volumes::{self, Context};
 
@@ -281,17 +281,7 @@ impl Worker {
             {
                 continue;
             }
-            let secrets = references::pull_secrets(&self.pod, referenced);
-            let wish = Wish {
-                pod: &self.pod,
-                reference: ContainerRef::Main(0),
-                container: &container,
-                secrets: &secrets,
-                now: self.now(),
-            };
-            let wake = self.waker();
-            let pulls = self.shared.pulls.clone();
-            match pulls.ensure(&mut self.pulls, wish, wake).await {
+            match self.ensure_image(ContainerRef::Main(0), &container, referenced).await {
                 PullState::Present(_) => {}
                 PullState::Pending => return Err(Next::Wake),
                 PullState::Failed(error, retry) => {

@@ -159,14 +159,14 @@ impl Worker {
     /// Whether the image of a container is still on its way.
     async fn pulls_ahead(&mut self, name: &str, referenced: &Referenced) -> bool {
         let Some((reference, container)) = pod::find(&self.pod, name) else { return false };
-        let secrets = references::pull_secrets(&self.pod, referenced);
-        let now = self.now();
-        let wish =
-            Wish { pod: &self.pod, reference, container: &container, secrets: &secrets, now };
-        let wake = self.waker();
-        let pulls = self.shared.pulls.clone();
-        let state = pulls.ensure_ahead(&mut self.pulls, wish, wake).await;
-        matches!(state, PullState::Pending)
+        match self.ensure_image(reference, &container, referenced).await {
+            PullState::Present(present) => {
+                self.pulls.keep_ahead(&container, present);
+                false
+            }
+            PullState::Pending => true,
+            PullState::Failed(..) => false,
+        }
     }
 
     async fn image(
@@ -175,12 +175,7 @@ impl Worker {
         container: &Container,
         referenced: &Referenced,
     ) -> Result<Present, Started> {
-        let secrets = references::pull_secrets(&self.pod, referenced);
-        let now = self.now();
-        let wish = Wish { pod: &self.pod, reference, container, secrets: &secrets, now };
-        let wake = self.waker();
-        let pulls = self.shared.pulls.clone();
-        match pulls.ensure(&mut self.pulls, wish, wake).await {
+        match self.ensure_image(reference, container, referenced).await {
             PullState::Present(present) => Ok(present),
             PullState::Pending => Err(Started::Pending),
             PullState::Failed(error, retry) => {
@@ -189,6 +184,21 @@ impl Worker {
                 Err(Started::No(Some(retry)))
             }
         }
+    }
+
+    /// Where the image of a container, or of a volume, stands; starts a pull when one is due.
+    pub(super) async fn ensure_image(
+        &mut self,
+        reference: ContainerRef,
+        container: &Container,
+        referenced: &Referenced,
+    ) -> PullState {
+        let secrets = references::pull_secrets(&self.pod, referenced);
+        let now = self.now();
+        let wish = Wish { pod: &self.pod, reference, container, secrets: &secrets, now };
+        let wake = self.waker();
+        let pulls = self.shared.pulls.clone();
+        pulls.ensure(&mut self.pulls, wish, wake).await
     }
 
     /// The number of the next run of a container, counting those that the runtime has forgotten.

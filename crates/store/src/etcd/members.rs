@@ -79,6 +79,33 @@ pub(super) struct Members {
     options: EtcdOptions,
 }
 
+/// How long one question is put to the members in turn.
+struct Patience {
+    attempt: usize,
+    pause: Duration,
+    until: Instant,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self { attempt: 1, pause: ETCD_BACKOFF.0, until: Instant::now() + ETCD_PATIENCE }
+    }
+
+    /// Whether the attempt that has failed was the last.
+    fn is_over(&self) -> bool {
+        self.attempt >= ETCD_ATTEMPTS_MAX || Instant::now() >= self.until
+    }
+
+    /// The others are tried at once; only when all have failed there is something to wait for.
+    async fn next(&mut self, members: &Members) {
+        if self.attempt.is_multiple_of(members.channels.len()) {
+            members.clock.sleep(self.pause).await;
+            self.pause = (self.pause * 2).min(ETCD_BACKOFF.1);
+        }
+        self.attempt += 1;
+    }
+}
+
 impl Members {
     /// Connects to nobody yet.
     pub(super) fn new(options: &EtcdOptions) -> Result<Self, StoreError> {
@@ -122,8 +149,7 @@ impl Members {
         Q: Message + Clone + Default + 'static,
         A: Message + Default + 'static,
     {
-        let (mut pause, mut attempt, mut is_doubtful) = (ETCD_BACKOFF.0, 1, false);
-        let patient_until = Instant::now() + ETCD_PATIENCE;
+        let (mut patience, mut is_doubtful) = (Patience::new(), false);
         let uncertain = |source| StoreError::Uncertain { attempted, source };
         loop {
             let at = self.current.load(Ordering::Relaxed);
@@ -141,9 +167,8 @@ impl Members {
             let (words, is_distrust) = self.words(at, &status);
             is_doubtful |= is_unknown && repeat != Repeat::Harmless;
             // Trust does not come with time.
-            let is_over = attempt >= ETCD_ATTEMPTS_MAX
-                || Instant::now() >= patient_until
-                || (is_distrust && attempt >= self.channels.len())
+            let is_over = patience.is_over()
+                || (is_distrust && patience.attempt >= self.channels.len())
                 || (is_doubtful && repeat == Repeat::OnlyUndone);
             if is_over && is_doubtful {
                 return Err(uncertain(Arc::new(words)));
@@ -151,12 +176,7 @@ impl Members {
             if is_over {
                 return Err(StoreError::engine(attempted, words));
             }
-            // The others are tried at once; only when all have failed there is something to wait for.
-            if attempt % self.channels.len() == 0 {
-                self.clock.sleep(pause).await;
-                pause = (pause * 2).min(ETCD_BACKOFF.1);
-            }
-            attempt += 1;
+            patience.next(self).await;
         }
     }
 
@@ -223,22 +243,13 @@ impl Members {
         Q: Message + Clone + Default + 'static,
         A: Message + Default + 'static,
     {
-        let mut last = None;
-        let (mut pause, patient_until) = (ETCD_BACKOFF.0, Instant::now() + ETCD_PATIENCE);
-        for attempt in 1..=ETCD_ATTEMPTS_MAX {
+        let mut patience = Patience::new();
+        loop {
             match self.try_first_of_stream(method, attempted, request.clone()).await {
-                Err(error @ StoreError::Engine { .. }) => last = Some(error),
+                Err(StoreError::Engine { .. }) if !patience.is_over() => patience.next(self).await,
                 ended => return ended,
             }
-            if Instant::now() >= patient_until {
-                break;
-            }
-            if attempt % self.channels.len() == 0 {
-                self.clock.sleep(pause).await;
-                pause = (pause * 2).min(ETCD_BACKOFF.1);
-            }
         }
-        Err(last.unwrap_or(StoreError::Closed))
     }
 
     async fn try_first_of_stream<Q, A>(

@@ -24,7 +24,7 @@ impl Loader {
     }
 
     /// Adds the next record; rows must come in ascending order.
-    pub(in super::super) fn add(&mut self, row: RowKey, record: Record) {
+    pub(in super::super) fn add(&mut self, row: RowKey, mut record: Record) {
         if row.revision != self.revision {
             self.end_commit();
             self.revision = row.revision;
@@ -34,17 +34,10 @@ impl Loader {
             self.add_compacted(row, record);
             return;
         }
+        let written = version(row, &mut record);
         let (key, previous) = self.state.newest_value(record.key);
-        let event = match record.value {
-            Some(value) => {
-                let version = Version {
-                    mod_revision: row.revision,
-                    create_revision: record.create_revision,
-                    version: record.version,
-                    lease: record.lease,
-                    sub: row.sub,
-                    value,
-                };
+        let event = match written {
+            Some(version) => {
                 let current = version.key_value(&key);
                 self.state.push(key.clone(), version);
                 Event::Put { current, previous }
@@ -56,20 +49,12 @@ impl Loader {
 
     /// Adds a record that history does not reach back to, as nearly all are: only the newest of a key is
     /// of use, and the key is looked for once.
-    fn add_compacted(&mut self, row: RowKey, record: Record) {
+    fn add_compacted(&mut self, row: RowKey, mut record: Record) {
         // Without the value; a clone of the key would cost it an allocation more.
         let bare_bytes = record_bytes(&record.key, &[]);
-        let before = match record.value {
-            Some(value) => {
-                self.state.sizes.record_bytes += (bare_bytes + value.len()) as u64;
-                let version = Version {
-                    mod_revision: row.revision,
-                    create_revision: record.create_revision,
-                    version: record.version,
-                    lease: record.lease,
-                    sub: row.sub,
-                    value,
-                };
+        let before = match version(row, &mut record) {
+            Some(version) => {
+                self.state.sizes.record_bytes += (bare_bytes + version.value.len()) as u64;
                 self.state.keys.replace(record.key, version)
             }
             None => {
@@ -97,4 +82,16 @@ impl Loader {
         self.state.publish();
         (self.state, self.garbage)
     }
+}
+
+/// The version that a record writes; `None` for one that deletes.
+fn version(row: RowKey, record: &mut Record) -> Option<Version> {
+    Some(Version {
+        mod_revision: row.revision,
+        create_revision: record.create_revision,
+        version: record.version,
+        lease: record.lease,
+        sub: row.sub,
+        value: record.value.take()?,
+    })
 }
