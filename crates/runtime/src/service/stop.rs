@@ -230,11 +230,7 @@ impl Runtime {
             return;
         }
         tracing::warn!(sandbox_id, "the shim of a running sandbox is gone");
-        for container in self.containers_of(sandbox_id) {
-            if let Err(error) = self.kill_orphan(&container).await {
-                tracing::warn!(sandbox_id, %error, "cannot end an orphaned container");
-            }
-        }
+        // First: whoever sees that a container ended must not start its next one in this sandbox.
         let record = {
             let mut record = lock(&sandbox.record);
             record.ready = false;
@@ -243,6 +239,11 @@ impl Runtime {
             }
             record.clone()
         };
+        for container in self.containers_of(sandbox_id) {
+            if let Err(error) = self.kill_orphan(&container).await {
+                tracing::warn!(sandbox_id, %error, "cannot end an orphaned container");
+            }
+        }
         self.publish(sandbox_id, &record, ContainerEventType::Stopped);
     }
 
