@@ -27,6 +27,9 @@ mod workload;
 
 use workload::{Step, Workload};
 
+#[global_allocator]
+static ALLOCATOR: linux::memory::Allocator = linux::memory::Allocator;
+
 #[derive(Debug, Parser)]
 #[command(
     name = "bench",

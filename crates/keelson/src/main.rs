@@ -30,6 +30,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+#[global_allocator]
+static ALLOCATOR: linux::memory::Allocator = linux::memory::Allocator;
+
 /// Exit code for a configuration that cannot be used (`EX_USAGE`).
 const EXIT_USAGE: u8 = 64;
 
@@ -90,11 +93,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// As many arenas as threads allocate at once on a small machine; more keep more that is free.
-const ARENAS_MAX: i32 = 4;
-
 fn run(story: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    linux::memory::limit_arenas(ARENAS_MAX);
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(story)
 }
 

@@ -19,6 +19,10 @@ mod writes;
 
 use subject::Subject;
 
+/// The one that the server has.
+#[global_allocator]
+static ALLOCATOR: linux::memory::Allocator = linux::memory::Allocator;
+
 #[derive(Debug, Parser)]
 #[command(name = "store_bench", about = "Measures the stores side by side")]
 struct Arguments {
