@@ -53,7 +53,9 @@ fn raise(to: &mut Amounts, at_least: &Amounts) {
 
 /// What a pod's spec asks for (`requests`) or is bounded by (`limits`), without overhead.
 pub(crate) fn total(spec: &Value, which: &str) -> Amounts {
-    let of = |container: &Value| amounts(container.pointer(&format!("/resources/{which}")));
+    let of = |container: &Value| {
+        amounts(tree::at(container, "/resources").and_then(|have| have.get(which)))
+    };
     let mut sum = Amounts::new();
     for container in tree::list(spec, "/containers") {
         add(&mut sum, &of(container));
@@ -72,7 +74,7 @@ pub(crate) fn total(spec: &Value, which: &str) -> Amounts {
         raise(&mut init, &own);
     }
     raise(&mut sum, &init);
-    for (name, amount) in amounts(spec.pointer(&format!("/resources/{which}"))) {
+    for (name, amount) in amounts(tree::at(spec, "/resources").and_then(|have| have.get(which))) {
         if matches!(name.as_str(), "cpu" | "memory") || name.starts_with("hugepages-") {
             sum.insert(name, amount);
         }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 /// The value at a JSON pointer, unless it is null.
 pub(crate) fn at<'a>(object: &'a Value, pointer: &str) -> Option<&'a Value> {
-    object.pointer(pointer).filter(|value| !value.is_null())
+    api::pointer::at(object, pointer).filter(|value| !value.is_null())
 }
 
 /// The text at a pointer, empty when missing.
@@ -74,7 +74,8 @@ pub(crate) fn same(left: &Value, right: &Value) -> bool {
 /// Whether the values at a pointer mean the same.
 pub(crate) fn same_at(left: &Value, right: &Value, pointer: &str) -> bool {
     let null = &Value::Null;
-    same(left.pointer(pointer).unwrap_or(null), right.pointer(pointer).unwrap_or(null))
+    let place = |object| api::pointer::at(object, pointer).unwrap_or(null);
+    same(place(left), place(right))
 }
 
 /// Whether two maps of quantities hold the same amounts, however they are written.

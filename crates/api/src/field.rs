@@ -22,19 +22,28 @@ impl Path {
     /// A field of this object.
     #[must_use]
     pub fn child(&self, name: &str) -> Self {
-        if self.0.is_empty() { Self(name.to_owned()) } else { Self(format!("{}.{name}", self.0)) }
+        if self.0.is_empty() { Self(name.to_owned()) } else { self.joined(&[".", name]) }
     }
 
     /// An item of this list.
     #[must_use]
     pub fn index(&self, index: usize) -> Self {
-        Self(format!("{}[{index}]", self.0))
+        self.joined(&["[", &index.to_string(), "]"])
     }
 
     /// A value of this map.
     #[must_use]
     pub fn key(&self, key: &str) -> Self {
-        Self(format!("{}[{key}]", self.0))
+        self.joined(&["[", key, "]"])
+    }
+
+    /// Validation makes a path for every field that it looks at: `format!` took a tenth of its time.
+    fn joined(&self, parts: &[&str]) -> Self {
+        let length = parts.iter().map(|part| part.len()).sum::<usize>();
+        let mut path = String::with_capacity(self.0.len() + length);
+        path.push_str(&self.0);
+        parts.iter().for_each(|part| path.push_str(part));
+        Self(path)
     }
 }
 

@@ -10,6 +10,7 @@ pub mod kinds;
 pub mod meta;
 pub mod name;
 pub mod object;
+pub mod pointer;
 pub mod quantity;
 pub mod resource;
 pub mod selector;

@@ -36,12 +36,16 @@ pub struct Object {
     other_encoding: OnceLock<Bytes>,
 }
 
+/// As how many types a version is kept.
+const FORMS_MAX: usize = 2;
+
 /// The decoded form of a version, which takes several times the memory of its bytes.
 #[derive(Default)]
 enum Typed {
     #[default]
     Unknown,
-    Shared(Arc<dyn Any + Send + Sync>),
+    /// As one or two types: what a controller sees, and the tree that admission reads.
+    Shared(Vec<Arc<dyn Any + Send + Sync>>),
     /// A newer version took this one's place: whoever still wants it decodes it for himself.
     Superseded,
 }
@@ -80,7 +84,8 @@ pub fn encode(value: &Value) -> Encoded {
         }
     }
     out.push(b'}');
-    Encoded { json: out.into(), revision_at }
+    // A buffer that grew has room for half as much again, which would be kept for as long as the object is.
+    Encoded { json: out.into_boxed_slice().into(), revision_at }
 }
 
 fn write_metadata(out: &mut Vec<u8>, metadata: Option<&Value>, revision_at: &mut u32) {
@@ -219,20 +224,27 @@ impl Object {
     pub fn typed<K: DeserializeOwned + Send + Sync + 'static>(
         &self,
     ) -> Result<Arc<K>, serde_json::Error> {
-        if let Typed::Shared(shared) = &*self.typed.read().unwrap_or_else(PoisonError::into_inner)
-            && let Ok(typed) = Arc::clone(shared).downcast::<K>()
+        if let Typed::Shared(forms) = &*self.typed.read().unwrap_or_else(PoisonError::into_inner)
+            && let Some(form) = forms.iter().find(|form| form.is::<K>())
+            && let Ok(typed) = Arc::clone(form).downcast::<K>()
         {
             return Ok(typed);
         }
         let typed: Arc<K> = Arc::new(serde_json::from_slice(&self.to_json())?);
-        let shared: Arc<dyn Any + Send + Sync> = Arc::clone(&typed) as _;
-        // Losing the race to another decoder, or to another type, costs only the sharing.
+        // Losing the race to another decoder, or to other types, costs only the sharing.
         let mut place = self.typed.write().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*place, Typed::Unknown) {
-            *place = Typed::Shared(shared);
+        match &mut *place {
+            Typed::Unknown => *place = Typed::Shared(vec![Arc::clone(&typed) as _]),
+            Typed::Shared(forms) if forms.len() < FORMS_MAX => forms.push(Arc::clone(&typed) as _),
+            Typed::Shared(_) | Typed::Superseded => {}
         }
         drop(place);
         Ok(typed)
+    }
+
+    /// The object as a tree, with its revision, shared as [`Object::typed`] does it: for what is read again and again.
+    pub fn tree(&self) -> Arc<Value> {
+        self.typed().unwrap_or_default()
     }
 
     /// Says that a newer version took this one's place. Those who keep the old one for a while (the events
@@ -327,6 +339,8 @@ mod tests {
         let first: Arc<Value> = object.typed().unwrap();
         let second: Arc<Value> = object.typed().unwrap();
         assert!(Arc::ptr_eq(&first, &second));
+        assert_eq!(*object.typed::<Map<String, Value>>().unwrap(), *first.as_object().unwrap());
+        assert!(Arc::ptr_eq(&first, &object.tree()));
         object.supersede();
         let third: Arc<Value> = object.typed().unwrap();
         assert_eq!((Arc::strong_count(&first), Arc::strong_count(&third)), (2, 1));

@@ -1,5 +1,7 @@
 //! `LimitRanger`: the bounds and defaults of a namespace for what its pods and claims ask for.
 
+use std::sync::Arc;
+
 use api::quantity::Quantity;
 use api::status::Status;
 use serde_json::{Value, json};
@@ -60,9 +62,9 @@ fn applies(request: &Request<'_>) -> bool {
     }
 }
 
-fn ranges(request: &Request<'_>, cluster: &dyn Lookup) -> Vec<Value> {
+fn ranges(request: &Request<'_>, cluster: &dyn Lookup) -> Vec<Arc<Value>> {
     let ranges = cluster.list("", "limitranges", request.namespace);
-    ranges.iter().map(|range| range.to_value()).collect()
+    ranges.iter().map(|range| range.tree()).collect()
 }
 
 /// Several faults as upstream shows them: each once, in brackets when there is more than one.

@@ -32,17 +32,11 @@ impl Plugin for NamespaceLifecycle {
         if request.operation != Operation::Create {
             return Ok(());
         }
-        // Parsing is spared for the many namespaces that do not say so anywhere.
-        let may_terminate = contains(namespace.stored(), b"\"Terminating\"");
-        if may_terminate && is_terminating(&namespace.to_value()) {
+        if is_terminating(&namespace.tree()) {
             return Err(refuse_new(request));
         }
         Ok(())
     }
-}
-
-fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
-    bytes.windows(wanted.len()).any(|window| window == wanted)
 }
 
 fn is_terminating(namespace: &Value) -> bool {

@@ -1,6 +1,7 @@
 //! `Priority`: a pod's class becomes its number; there is at most one default class.
 
-use api::object::Object;
+use std::sync::Arc;
+
 use api::status::Status;
 use serde_json::{Value, json};
 
@@ -56,11 +57,11 @@ impl Plugin for Priority {
 }
 
 /// Of several default classes (made at the same time) the one with the lowest value.
-fn default_class(cluster: &dyn Lookup) -> Option<Value> {
+fn default_class(cluster: &dyn Lookup) -> Option<Arc<Value>> {
     let classes = cluster.list(GROUP, CLASSES, "");
     let defaults = classes
         .iter()
-        .map(|class| Object::to_value(class))
+        .map(|class| class.tree())
         .filter(|class| tree::flag(class, "/globalDefault") == Some(true));
     defaults.min_by_key(|class| tree::int(class, "/value").unwrap_or_default())
 }
@@ -72,7 +73,7 @@ fn set_priority(request: &mut Request<'_>, cluster: &dyn Lookup) -> Result<(), S
     } else {
         let class = cluster.get(GROUP, CLASSES, "", &name);
         let missing = || request.forbid(format!("no PriorityClass with name {name} was found"));
-        Some(class.ok_or_else(missing)?.to_value())
+        Some(class.ok_or_else(missing)?.tree())
     };
     let value = class.as_ref().and_then(|class| tree::int(class, "/value")).unwrap_or_default();
     let policy = match &class {

@@ -1,5 +1,7 @@
 //! `RuntimeClass`: what a runtime costs and where it runs becomes part of the pod.
 
+use std::sync::Arc;
+
 use api::status::Status;
 use serde_json::{Value, json};
 
@@ -44,7 +46,7 @@ impl Plugin for RuntimeClass {
     }
 }
 
-fn class_of(request: &Request<'_>, cluster: &dyn Lookup) -> Result<Option<Value>, Status> {
+fn class_of(request: &Request<'_>, cluster: &dyn Lookup) -> Result<Option<Arc<Value>>, Status> {
     let Some(name) = tree::at(&request.object, "/spec/runtimeClassName").and_then(Value::as_str)
     else {
         return Ok(None);
@@ -53,7 +55,7 @@ fn class_of(request: &Request<'_>, cluster: &dyn Lookup) -> Result<Option<Value>
     let class = class.ok_or_else(|| {
         request.forbid(format!("pod rejected: RuntimeClass \"{name}\" not found"))
     })?;
-    Ok(Some(class.to_value()))
+    Ok(Some(class.tree()))
 }
 
 fn set_overhead(request: &mut Request<'_>, class: &Value) -> Result<(), Status> {

@@ -1,5 +1,7 @@
 //! `ServiceAccount`: every pod runs as an account, and finds a token for it in its containers.
 
+use std::sync::Arc;
+
 use api::status::Status;
 use serde_json::{Value, json};
 
@@ -81,7 +83,7 @@ fn check_mirror(request: &Request<'_>) -> Result<(), Status> {
     Ok(())
 }
 
-fn account(request: &Request<'_>, cluster: &dyn Lookup) -> Result<Value, Status> {
+fn account(request: &Request<'_>, cluster: &dyn Lookup) -> Result<Arc<Value>, Status> {
     let (namespace, pod) = (request.namespace, &request.object);
     let name = tree::text(pod, "/spec/serviceAccountName");
     if name.is_empty() {
@@ -93,7 +95,7 @@ fn account(request: &Request<'_>, cluster: &dyn Lookup) -> Result<Value, Status>
     let found = cluster.get("", "serviceaccounts", namespace, name).ok_or_else(|| {
         request.forbid(format!("error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found"))
     })?;
-    Ok(found.to_value())
+    Ok(found.tree())
 }
 
 fn automounts(account: &Value, spec: &Value) -> bool {

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 /// The value at a JSON pointer, unless it is null.
 pub(super) fn at<'a>(object: &'a Value, pointer: &str) -> Option<&'a Value> {
-    object.pointer(pointer).filter(|value| !value.is_null())
+    crate::pointer::at(object, pointer).filter(|value| !value.is_null())
 }
 
 /// The text at a pointer, empty when missing.
@@ -85,7 +85,8 @@ fn is_hollow(value: &Value) -> bool {
 /// Whether the values at a pointer mean the same.
 pub(super) fn same_at(left: &Value, right: &Value, pointer: &str) -> bool {
     let null = &Value::Null;
-    same(left.pointer(pointer).unwrap_or(null), right.pointer(pointer).unwrap_or(null))
+    let place = |object| crate::pointer::at(object, pointer).unwrap_or(null);
+    same(place(left), place(right))
 }
 
 /// Sets a field of a map that is missing: for fields where 0 and an empty text mean something.
@@ -142,7 +143,7 @@ pub(super) fn make<'a>(object: &'a mut Value, key: &str) -> &'a mut Value {
 
 /// The value at a pointer, to change it, if it is there.
 pub(super) fn at_mut<'a>(object: &'a mut Value, pointer: &str) -> Option<&'a mut Value> {
-    object.pointer_mut(pointer).filter(|value| !value.is_null())
+    crate::pointer::at_mut(object, pointer).filter(|value| !value.is_null())
 }
 
 /// Changes every item of a list field.

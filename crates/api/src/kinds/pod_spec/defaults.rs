@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::tree::{at_mut, child, each, fill, fill_zero, flag, is_zero, make, text};
+use super::super::tree::{at, at_mut, child, each, fill, fill_zero, flag, is_zero, make, text};
 use super::resources;
 use crate::quantity::Quantity;
 
@@ -75,7 +75,7 @@ fn host_port(port: &mut Value) {
 }
 
 fn requests_from_limits(container: &mut Value) {
-    let limits = container.pointer("/resources/limits").and_then(Value::as_object).cloned();
+    let limits = at(container, "/resources/limits").and_then(Value::as_object).cloned();
     let (Some(limits), Some(resources)) = (limits, child(container, "resources")) else { return };
     let requests = make(resources, "requests");
     for (name, amount) in limits {
@@ -86,7 +86,7 @@ fn requests_from_limits(container: &mut Value) {
 /// What may change without a restart, for the resources that can.
 fn resize_policy(container: &mut Value) {
     for resource in ["cpu", "memory"] {
-        if container.pointer(&format!("/resources/requests/{resource}")).is_none() {
+        if at(container, "/resources/requests").is_none_or(|have| have.get(resource).is_none()) {
             continue;
         }
         let policies = super::super::tree::list(container, "/resizePolicy");
@@ -103,7 +103,7 @@ fn resize_policy(container: &mut Value) {
 
 /// Requests of the pod as a whole, where it has limits of its own.
 fn pod_level_requests(spec: &mut Value) {
-    let limits = spec.pointer("/resources/limits").and_then(Value::as_object).cloned();
+    let limits = at(spec, "/resources/limits").and_then(Value::as_object).cloned();
     let Some(limits) = limits.filter(|limits| !limits.is_empty()) else { return };
     let mut wanted: Map<String, Value> = resources::aggregate(spec, "requests")
         .into_iter()
