@@ -23,18 +23,18 @@ pub fn go_form(object: &mut Value, definition: &str) {
 }
 
 fn apply(map: &mut Map<String, Value>, message: &'static Message) {
-    for field in &message.fields {
+    // From what is there to its field: most objects set few of the fields that they could.
+    map.retain(|name, value| match message.field_named(name) {
+        Some(field) => {
+            descend(value, field);
+            !is_left_out(value, field)
+        }
+        None => true,
+    });
+    for field in message.fields_when_absent() {
         if let (Presence::Inline, Shape::Message(index)) = (field.presence, field.shape) {
             apply(map, table::message(index));
-            continue;
-        }
-        let Some(value) = map.get_mut(field.name) else {
-            add_absent(map, field);
-            continue;
-        };
-        descend(value, field);
-        if is_left_out(value, field) {
-            map.remove(field.name);
+        } else if !map.contains_key(field.name) {
             add_absent(map, field);
         }
     }
@@ -76,10 +76,6 @@ fn is_left_out(value: &Value, field: &Field) -> bool {
 }
 
 fn add_absent(map: &mut Map<String, Value>, field: &Field) {
-    if field.repeat != Repeat::One || !matches!(field.presence, Presence::Always | Presence::Value)
-    {
-        return;
-    }
     let value = match field.shape {
         Shape::String => Value::String(String::new()),
         Shape::Bytes => return,

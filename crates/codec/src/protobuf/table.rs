@@ -20,6 +20,10 @@ struct Entry {
 pub(crate) struct Message {
     pub(crate) name: &'static str,
     pub(crate) fields: Box<[Field]>,
+    /// Places of the fields in the order of their JSON names.
+    by_name: Box<[u16]>,
+    /// Places of the fields that are in JSON even when they are unset, and of those that are inlined.
+    when_absent: Box<[u16]>,
     /// Set for messages whose JSON form is not an object of their fields.
     pub(crate) special: Option<Special>,
 }
@@ -112,7 +116,31 @@ impl Message {
 
     /// The field with a JSON name.
     pub(crate) fn field_named(&self, name: &str) -> Option<&Field> {
-        self.fields.iter().find(|field| field.name == name)
+        let name_of = |place: &u16| self.fields[usize::from(*place)].name;
+        let index = self.by_name.binary_search_by(|place| name_of(place).cmp(name)).ok()?;
+        Some(&self.fields[usize::from(self.by_name[index])])
+    }
+
+    /// The fields that are in JSON even when they are unset, and those that are inlined.
+    pub(crate) fn fields_when_absent(&self) -> impl Iterator<Item = &Field> {
+        self.when_absent.iter().map(|place| &self.fields[usize::from(*place)])
+    }
+
+    fn new(entry: &Entry) -> Self {
+        let lines = entry.body.lines();
+        let fields: Box<[Field]> =
+            lines.map(|line| field(line).expect("the table is well formed")).collect();
+        let places = || (0u16..).zip(&fields);
+        let mut by_name: Vec<u16> = places().map(|(place, _)| place).collect();
+        by_name.sort_unstable_by_key(|place| fields[usize::from(*place)].name);
+        let when_absent = places().filter(|(_, field)| match field.presence {
+            Presence::Inline => true,
+            Presence::Always | Presence::Value => field.repeat == Repeat::One,
+            Presence::Plain | Presence::Pointer | Presence::OmitZero => false,
+        });
+        let when_absent = when_absent.map(|(place, _)| place).collect();
+        let by_name = by_name.into();
+        Self { name: entry.name, fields, by_name, when_absent, special: Special::of(entry.name) }
     }
 }
 
@@ -153,15 +181,7 @@ fn index(name: &str) -> Option<u16> {
 /// The message that a field's shape points to.
 pub(crate) fn message(index: u16) -> &'static Message {
     let entry = &ENTRIES[usize::from(index)];
-    entry.message.get_or_init(|| Message {
-        name: entry.name,
-        fields: entry
-            .body
-            .lines()
-            .map(|line| field(line).expect("the table is well formed"))
-            .collect(),
-        special: Special::of(entry.name),
-    })
+    entry.message.get_or_init(|| Message::new(entry))
 }
 
 fn scan() -> Vec<Entry> {
