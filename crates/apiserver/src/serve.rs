@@ -1,5 +1,7 @@
 //! Listening: TLS, HTTP/1.1 and HTTP/2, one task per connection.
 
+mod gathered;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::UnixTime;
 
+use self::gathered::Gathered;
 use crate::handle::Connection;
 use crate::limits::{
     ACCEPT_RETRY_PAUSE, CONNECTIONS_MAX, HANDSHAKE_MAX, STREAMS_PER_CONNECTION_MAX,
@@ -76,7 +79,8 @@ async fn serve_connection(
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_MAX * 3);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS_PER_CONNECTION_MAX);
-    let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let serving =
+        builder.serve_connection_with_upgrades(TokioIo::new(Gathered::new(stream)), service);
     tokio::pin!(serving);
     let result = tokio::select! {
         result = serving.as_mut() => result,
