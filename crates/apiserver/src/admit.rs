@@ -137,8 +137,8 @@ impl Server {
         }
         let is_pod = request.is("", "pods")
             && self.caches.place("", "namespaces").get("", namespace).is_some();
-        let account =
-            request.object.pointer("/spec/serviceAccountName").and_then(|name| name.as_str());
+        let account = api::pointer::at(&request.object, "/spec/serviceAccountName")
+            .and_then(|name| name.as_str());
         let account = account.filter(|name| !name.is_empty()).unwrap_or(DEFAULT_ACCOUNT);
         if is_pod && account == DEFAULT_ACCOUNT {
             self.await_account(namespace, account).await;

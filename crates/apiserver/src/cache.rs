@@ -20,6 +20,7 @@ use store::{
 };
 use tokio::sync::watch;
 
+use crate::by_place::ByPlace;
 use crate::limits::{
     EVENT_ON_ITS_WAY_MAX, STORE_RETRY_PAUSE, WATCH_AGEING_PERIOD, WATCH_BYTES_KEPT_MAX,
     WATCH_EVENTS_KEPT_LEAST, WATCH_EVENTS_KEPT_MAX,
@@ -369,7 +370,7 @@ struct Pending {
 /// All caches.
 pub struct Caches {
     registry: Arc<Registry>,
-    places: RwLock<HashMap<(String, String), Arc<Cache>>>,
+    places: RwLock<ByPlace<Arc<Cache>>>,
     pending: Mutex<HashMap<usize, Pending>>,
     applied: watch::Sender<u64>,
     /// Asks the store to say how far its watch is.
@@ -433,7 +434,8 @@ impl Caches {
     pub async fn age(self: Arc<Self>, clock: Clock) {
         loop {
             clock.sleep(WATCH_AGEING_PERIOD).await;
-            let places: Vec<_> = self.places.read().values().cloned().collect();
+            let places: Vec<_> =
+                self.places.read().iter().map(|(_, _, cache)| Arc::clone(cache)).collect();
             places.iter().for_each(|place| place.age());
         }
     }
@@ -475,21 +477,20 @@ impl Caches {
     /// cut off and lists again.
     async fn reload(&self, store: &dyn Store) -> Result<(), StoreError> {
         let revision = store.revision().await?;
-        let mut places: HashMap<(String, String), BTreeMap<Box<str>, Arc<Object>>> = HashMap::new();
+        let mut places: ByPlace<BTreeMap<Box<str>, Arc<Object>>> = ByPlace::default();
         let each = |caches: &Self, item: KeyValue| {
             let Some((group, plural, ..)) = split_key(&item.key) else { return };
             if let Some(object) = caches.decode(&item.key, item.value.clone(), item.mod_revision.0)
             {
                 let key = object_key(&object.namespace, &object.name);
-                let place = places.entry((group.to_owned(), plural.to_owned())).or_default();
-                place.insert(key, Arc::new(object));
+                places.entry(group, plural, BTreeMap::new).insert(key, Arc::new(object));
             }
         };
         self.read_all(store, revision, each).await?;
         self.loaded_at.store(revision.0, Ordering::Release);
-        places.keys().for_each(|(group, plural)| drop(self.place(group, plural)));
-        for (place, cache) in self.places.read().iter() {
-            cache.replace(places.remove(place).unwrap_or_default(), revision.0);
+        places.iter().for_each(|(group, plural, _)| drop(self.place(group, plural)));
+        for (group, plural, cache) in self.places.read().iter() {
+            cache.replace(places.remove(group, plural).unwrap_or_default(), revision.0);
         }
         self.applied.send_replace(revision.0);
         Ok(())
@@ -539,12 +540,11 @@ impl Caches {
 
     /// The cache of a place in the store, made when there is none.
     pub fn place(&self, group: &str, plural: &str) -> Arc<Cache> {
-        let key = (group.to_owned(), plural.to_owned());
-        if let Some(cache) = self.places.read().get(&key) {
+        if let Some(cache) = self.places.read().get(group, plural) {
             return Arc::clone(cache);
         }
         let mut places = self.places.write();
-        Arc::clone(places.entry(key).or_insert_with(|| Arc::new(Cache::new(self.loaded_at()))))
+        Arc::clone(places.entry(group, plural, || Arc::new(Cache::new(self.loaded_at()))))
     }
 
     /// The revision up to which all caches are complete.

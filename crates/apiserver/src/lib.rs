@@ -12,6 +12,7 @@ pub mod authenticate;
 mod body;
 mod bootstrap;
 mod bootstrap_policy;
+mod by_place;
 pub mod cache;
 pub mod call;
 mod compress;

@@ -34,10 +34,12 @@ impl Server {
         let context = Context::of(self, call);
         let write = context.write(call, &options.manager);
         let list = start(call, object, old);
-        let empty = empty_form(&call.resource, &context.schema);
         let update = || match old {
-            Some(old) => managers::update(old, object, list.as_ref(), false, &write),
-            None => managers::update(&empty, object, list.as_ref(), true, &write),
+            Some(old) => managers::update(old, object, list, false, &write),
+            None => {
+                let empty = empty_form(&call.resource, &context.schema);
+                managers::update(&empty, object, list, true, &write)
+            }
         };
         let mut owners = update();
         while self.add_views(&context.views).await? {
@@ -111,17 +113,17 @@ pub(crate) fn keep_reset(object: &mut Value) {
 
 /// The record that a write starts from: the client's where it has a usable one (only through the object
 /// itself), else the present one. A client may also have it forgotten.
-fn start(call: &Call, object: &Value, old: Option<&Value>) -> Option<Value> {
+fn start<'a>(call: &Call, object: &'a Value, old: Option<&'a Value>) -> Option<&'a Value> {
     let present = old.and_then(|old| meta::get(old, "managedFields"));
     let given = meta::get(object, "managedFields");
     if !call.subresource().is_empty() || given == present {
-        return present.cloned();
+        return present;
     }
     if managers::is_reset(given) {
         return None;
     }
     let usable = |list: &&Value| managers::decode(list).is_ok_and(|managers| !managers.is_empty());
-    given.filter(usable).or(present).cloned()
+    given.filter(usable).or(present)
 }
 
 /// Whether a request is a server-side apply.

@@ -120,15 +120,13 @@ pub(crate) fn prepare_for_update(object: &mut Value, old: &Value) {
 
 /// Whether anything but metadata and status differs: what bumps the generation.
 pub(crate) fn spec_differs(new: &Value, old: &Value) -> bool {
-    let part = |value: &Value| -> Vec<(String, Value)> {
+    fn part(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
         let map = value.as_object().into_iter().flatten();
         map.filter(|(key, _)| {
             !matches!(key.as_str(), "metadata" | "status" | "kind" | "apiVersion")
         })
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect()
-    };
-    part(new) != part(old)
+    }
+    !part(new).eq(part(old))
 }
 
 /// Faults of the metadata of a new object.

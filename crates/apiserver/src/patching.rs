@@ -13,7 +13,7 @@ use http::Request;
 use parking_lot::Mutex;
 use patch::managers;
 use schema::Schema;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::body;
 use crate::call::{Call, WriteOptions};
@@ -122,7 +122,7 @@ async fn write(
     }
     let change = |old: &Value| {
         let new = patch.apply(old, &schema)?;
-        let mut new = check_against_schema(call, &new, &schema, &options.field_validation)?;
+        let mut new = check_changes(call, new, old, &schema, &options.field_validation)?;
         managed::keep_reset(&mut new);
         Ok(new)
     };
@@ -133,6 +133,7 @@ async fn write(
     server.update(call, part, &options, change).await
 }
 
+const METADATA: &str = "metadata";
 const MANAGED_FIELDS: &[u8] = b"managedFields";
 /// Longest name of a field manager.
 const MANAGER_BYTES_MAX: usize = 128;
@@ -185,8 +186,8 @@ pub(crate) async fn update_with_owners(
             return server.update(call, part, options, change).await;
         }
         server.track_fields(call, &mut new, Some(&old), options).await?;
-        let owners = |value: &Value| meta::get(value, "managedFields").cloned();
-        if managers::same_but_for_times(owners(&new).as_ref(), owners(&old).as_ref()) {
+        let owners = |value| meta::get(value, "managedFields");
+        if managers::same_but_for_times(owners(&new), owners(&old)) {
             return Ok(Written { object: present, created: false });
         }
         if let Some(object) = server.commit(&call.resource, new, Some(&present), options).await? {
@@ -209,6 +210,45 @@ fn only_owners_differ(new: &Value, old: &Value) -> bool {
         object
     };
     meta::get(new, "managedFields") != meta::get(old, "managedFields") && bare(new) == bare(old)
+}
+
+/// As [`check_against_schema`], for an object that was made out of `old`. A stored object of a built-in kind has passed
+/// its schema, so only what differs has to: most patches change a label or a field of many.
+fn check_changes(
+    call: &Call,
+    mut new: Value,
+    old: &Value,
+    schema: &Schema,
+    validation: &str,
+) -> Result<Value, Status> {
+    let (Some(rest), Some(old), Some(_)) =
+        (new.as_object_mut(), old.as_object(), schema.definition_name())
+    else {
+        return check_against_schema(call, &new, schema, validation);
+    };
+    let mut changed = take_changes(rest, old);
+    let mut same_metadata = None;
+    if let (Some(Value::Object(metadata)), Some(Value::Object(old))) =
+        (changed.get_mut(METADATA), old.get(METADATA))
+    {
+        let of_metadata = take_changes(metadata, old);
+        same_metadata = Some(std::mem::replace(metadata, of_metadata));
+    }
+    let mut checked = check_against_schema(call, &Value::Object(changed), schema, validation)?;
+    rest.append(meta::object_mut(&mut checked));
+    if let Some(mut metadata) = same_metadata {
+        let place = rest.entry(METADATA).or_insert(Value::Null);
+        metadata.append(meta::object_mut(place));
+        *place = Value::Object(metadata);
+    }
+    Ok(new)
+}
+
+/// Takes out the entries that are not the same in `old`.
+fn take_changes(new: &mut Map<String, Value>, old: &Map<String, Value>) -> Map<String, Value> {
+    let differs = |(key, value): &(&String, &Value)| old.get(*key) != Some(*value);
+    let keys: Vec<String> = new.iter().filter(differs).map(|(key, _)| key.clone()).collect();
+    keys.iter().filter_map(|key| new.remove_entry(key)).collect()
 }
 
 /// A patched object goes through the decoder like any other body, so that types are checked and

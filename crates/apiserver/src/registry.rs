@@ -1,12 +1,13 @@
 //! Which resources are served: the built-in table and, beside it, what definitions have added.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use api::resource::Resource;
 use arc_swap::ArcSwap;
 use schema::Schema;
 
+use crate::by_place::ByPlace;
 use crate::custom::{Conversion, ScalePaths};
 
 /// What clients are told of the core group's deprecated resources.
@@ -15,9 +16,6 @@ const BUILT_IN_DEPRECATIONS: [(&str, &str); 2] = [
     ("endpoints", "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
 ];
 
-/// Group, version and plural.
-type Key = (String, String, String);
-
 /// An immutable table with its indexes.
 #[derive(Debug, Default)]
 pub struct Table {
@@ -25,18 +23,21 @@ pub struct Table {
     pub generation: u64,
     /// In the order of discovery.
     pub rows: Vec<Arc<Resource>>,
-    by_path: HashMap<Key, Arc<Resource>>,
+    /// The versions of each path.
+    paths: ByPlace<Vec<Served>>,
     /// The row in storage form, by group and plural of the store.
-    by_place: HashMap<(String, String), Arc<Resource>>,
-    /// Schemas of custom resources, by path.
-    schemas: HashMap<Key, Schema>,
-    scales: HashMap<Key, ScalePaths>,
-    /// What clients of deprecated versions are told, by path.
-    deprecations: HashMap<Key, String>,
-    /// Which rows of definitions these are: another number with every change.
-    stamps: HashMap<Key, u64>,
-    /// Webhooks that convert custom resources, by group and plural.
-    conversions: HashMap<(String, String), Arc<Conversion>>,
+    places: ByPlace<Arc<Resource>>,
+    /// Webhooks that convert custom resources.
+    conversions: ByPlace<Arc<Conversion>>,
+}
+
+/// A row with what is known of it.
+#[derive(Debug)]
+struct Served {
+    row: Arc<Resource>,
+    schema: OnceLock<Schema>,
+    /// When it comes from a definition.
+    custom: Option<CustomRow>,
 }
 
 /// A row that a definition adds, with its schema.
@@ -56,53 +57,57 @@ pub struct CustomRow {
     pub(crate) stamp: u64,
 }
 
-fn key_of(row: &Resource) -> Key {
-    (row.group.to_string(), row.version.to_string(), row.plural.to_string())
-}
-
 impl Table {
     fn new(generation: u64, rows: Vec<Arc<Resource>>, custom: &[CustomRow]) -> Self {
         let mut table = Self { generation, ..Self::default() };
-        table.schemas = custom.iter().map(|c| (key_of(&c.row), c.schema.clone())).collect();
-        for custom in custom {
-            table.stamps.insert(key_of(&custom.row), custom.stamp);
-            if let Some(scale) = &custom.scale {
-                table.scales.insert(key_of(&custom.row), scale.clone());
-            }
-            if let Some(text) = &custom.deprecation {
-                table.deprecations.insert(key_of(&custom.row), text.clone());
-            }
-            if let Some(conversion) = &custom.conversion {
-                let place = (custom.row.group.to_string(), custom.row.plural.to_string());
-                table.conversions.insert(place, Arc::clone(conversion));
-            }
-        }
         for row in &rows {
-            table.by_path.insert(key_of(row), Arc::clone(row));
-            let place = (row.storage_group.to_string(), row.storage_plural.to_string());
-            if row.is_storage_form() {
-                table.by_place.insert(place, Arc::clone(row));
-            } else {
-                table.by_place.entry(place).or_insert_with(|| Arc::clone(row));
+            table.index(Served { row: Arc::clone(row), schema: OnceLock::new(), custom: None });
+        }
+        for custom in custom {
+            let row = Arc::clone(&custom.row);
+            if let Some(conversion) = &custom.conversion {
+                let conversion = || Arc::clone(conversion);
+                table.conversions.entry(&row.group, &row.plural, conversion);
             }
+            let schema = custom.schema.clone().into();
+            table.index(Served { row, schema, custom: Some(custom.clone()) });
         }
         table.rows = rows;
         table
     }
 
+    fn index(&mut self, served: Served) {
+        let row = &served.row;
+        let place = self.places.entry(&row.storage_group, &row.storage_plural, || Arc::clone(row));
+        if row.is_storage_form() {
+            *place = Arc::clone(row);
+        }
+        let versions = self.paths.entry(&row.group, &row.plural, Vec::new);
+        versions.retain(|have| have.row.version != row.version);
+        versions.push(served);
+    }
+
+    fn served(&self, group: &str, version: &str, plural: &str) -> Option<&Served> {
+        self.paths.get(group, plural)?.iter().find(|served| served.row.version == version)
+    }
+
+    fn custom(&self, row: &Resource) -> Option<&CustomRow> {
+        self.served(&row.group, &row.version, &row.plural)?.custom.as_ref()
+    }
+
     /// Tells a row from one that was there before in its place; 0 for built-in ones.
     pub(crate) fn stamp(&self, row: &Resource) -> u64 {
-        self.stamps.get(&key_of(row)).copied().unwrap_or(0)
+        self.custom(row).map_or(0, |custom| custom.stamp)
     }
 
     /// Whether a row comes from a definition.
     pub(crate) fn is_custom(&self, row: &Resource) -> bool {
-        self.schemas.contains_key(&key_of(row))
+        self.custom(row).is_some()
     }
 
     /// The schema of a custom resource's row.
     pub fn custom_schema(&self, row: &Resource) -> Option<Schema> {
-        self.schemas.get(&key_of(row)).cloned()
+        self.custom(row).map(|custom| custom.schema.clone())
     }
 
     /// What clients are told of a row that is deprecated.
@@ -113,24 +118,17 @@ impl Table {
                 .find(|(plural, _)| row.plural == *plural)
                 .map(|(_, text)| *text);
         }
-        // The names are copied only where definitions have deprecated versions at all.
-        if self.deprecations.is_empty() {
-            return None;
-        }
-        self.deprecations.get(&key_of(row)).map(String::as_str)
+        self.custom(row)?.deprecation.as_deref()
     }
 
     /// Where a custom resource's objects keep their size.
     pub(crate) fn scale_paths(&self, row: &Resource) -> Option<&ScalePaths> {
-        self.scales.get(&key_of(row))
+        self.custom(row)?.scale.as_ref()
     }
 
     /// The webhook that converts the objects of a place in the store.
     pub(crate) fn conversion(&self, group: &str, plural: &str) -> Option<&Arc<Conversion>> {
-        if self.conversions.is_empty() {
-            return None;
-        }
-        self.conversions.get(&(group.to_owned(), plural.to_owned()))
+        self.conversions.get(group, plural)
     }
 
     /// Brings a stored tree up to its definition as it is now: defaults of the storage version and, where the
@@ -151,13 +149,17 @@ impl Table {
 
     /// The schema of a row's objects; a kind that has none admits everything.
     pub fn schema(&self, row: &Resource) -> Schema {
-        let built_in = || schema::for_kind(&row.group, &row.version, &row.kind);
-        self.custom_schema(row).or_else(built_in).unwrap_or_else(Schema::any)
+        let built_in =
+            || schema::for_kind(&row.group, &row.version, &row.kind).unwrap_or_else(Schema::any);
+        match self.served(&row.group, &row.version, &row.plural) {
+            Some(served) => served.schema.get_or_init(built_in).clone(),
+            None => built_in(),
+        }
     }
 
     /// The row for a path.
     pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
-        self.by_path.get(&(group.to_owned(), version.to_owned(), plural.to_owned()))
+        self.served(group, version, plural).map(|served| &served.row)
     }
 
     /// The row for a kind.
@@ -169,12 +171,12 @@ impl Table {
 
     /// The row in storage form for a place in the store.
     pub fn at_place(&self, group: &str, plural: &str) -> Option<&Arc<Resource>> {
-        self.by_place.get(&(group.to_owned(), plural.to_owned()))
+        self.places.get(group, plural)
     }
 
     /// One row per place in the store: what exists, each once.
     pub fn places(&self) -> impl Iterator<Item = &Arc<Resource>> {
-        self.by_place.values()
+        self.places.iter().map(|(_, _, row)| row)
     }
 
     /// Groups with their versions, in the order of discovery.

@@ -17,7 +17,7 @@ use store::{Compare, Operation as StoreOperation, Revision, Transaction, Transac
 use crate::allocate::Claims;
 use crate::cache::store_key;
 use crate::call::{Call, WriteOptions};
-use crate::limits::{GENERATE_NAME_TRIES, WRITE_TRIES_MAX};
+use crate::limits::{BODY_BYTES_MAX, GENERATE_NAME_TRIES, WRITE_TRIES_MAX};
 use crate::metadata;
 use crate::persistent_volume;
 use crate::server::Server;
@@ -112,14 +112,16 @@ impl Server {
         let mut tries = if generated { GENERATE_NAME_TRIES } else { 1 };
         loop {
             tries -= 1;
-            let committed = self.commit_claiming(resource, object.clone(), None, options, claims);
+            let name = meta::name(&object).to_owned();
+            let again = (tries > 0).then(|| object.clone());
+            let committed = self.commit_claiming(resource, object, None, options, claims);
             if let Some(object) = committed.await? {
                 return Ok(Written { object, created: true });
             }
-            if tries == 0 || claims.are_refused() {
-                let name = meta::name(&object);
-                return Err(Status::already_exists(&resource.group, &resource.plural, name));
-            }
+            let Some(again) = again.filter(|_| !claims.are_refused()) else {
+                return Err(Status::already_exists(&resource.group, &resource.plural, &name));
+            };
+            object = again;
             meta::remove(&mut object, "name");
             metadata::generate_name(&mut object, &mut self.random.lock());
         }
@@ -308,6 +310,11 @@ impl Server {
         let row = table.at_place(place.0, place.1);
         let fields = row.map(|row| row.strategy.selectable_fields(&stored)).unwrap_or_default();
         let encoded = object::encode(&stored);
+        if encoded.json.len() > BODY_BYTES_MAX {
+            // Patch after patch it could grow without end.
+            let why = format!("Request entity too large: limit is {BODY_BYTES_MAX}");
+            return Err(Status::too_large(why));
+        }
         if options.dry_run {
             self.fresh().await?;
             if present.is_none() && self.cache_of(resource).get(namespace, name).is_some() {
@@ -496,14 +503,12 @@ fn same_but_for_managers(new: &Value, old: &Value) -> bool {
     let (Some(new_map), Some(old_map)) = (new.as_object(), old.as_object()) else { return false };
     let rest_same = new_map.len() == old_map.len()
         && new_map.iter().all(|(key, value)| key == "metadata" || old_map.get(key) == Some(value));
-    let metadata = |value: &Value| {
+    fn metadata(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
         let map = value.get("metadata").and_then(Value::as_object).into_iter().flatten();
         map.filter(|(key, _)| !matches!(key.as_str(), "managedFields" | "resourceVersion"))
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect::<Vec<_>>()
-    };
-    let owners = |value: &'_ Value| meta::get(value, "managedFields").cloned();
+    }
+    let owners = |value| meta::get(value, "managedFields");
     rest_same
-        && metadata(new) == metadata(old)
-        && patch::managers::same_but_for_times(owners(new).as_ref(), owners(old).as_ref())
+        && metadata(new).eq(metadata(old))
+        && patch::managers::same_but_for_times(owners(new), owners(old))
 }

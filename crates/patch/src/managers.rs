@@ -210,20 +210,16 @@ pub fn is_reset(list: Option<&Value>) -> bool {
 
 /// Whether two lists differ in nothing but times.
 pub fn same_but_for_times(a: Option<&Value>, b: Option<&Value>) -> bool {
-    let entries = |list: Option<&'_ Value>| -> Vec<Map<String, Value>> {
+    fn entries(list: Option<&Value>) -> Vec<&Map<String, Value>> {
         let entries = list.and_then(Value::as_array).into_iter().flatten();
-        entries
-            .filter_map(Value::as_object)
-            .map(|entry| {
-                let mut entry = entry.clone();
-                entry.remove("time");
-                entry
-            })
-            .collect()
-    };
+        entries.filter_map(Value::as_object).collect()
+    }
+    fn rest(entry: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> {
+        entry.iter().filter(|(key, _)| *key != "time")
+    }
     let (mut a, b) = (entries(a), entries(b));
     a.len() == b.len()
-        && b.iter().all(|entry| match a.iter().position(|have| have == entry) {
+        && b.iter().all(|entry| match a.iter().position(|have| rest(have).eq(rest(entry))) {
             Some(index) => {
                 a.swap_remove(index);
                 true
@@ -395,7 +391,8 @@ pub(crate) fn update_managers(
         disown(manager, changes);
         !manager.fields.is_empty()
     });
-    let taken = effects.own().added.union(&effects.own().modified);
+    let Changes { added, modified, .. } = effects.own;
+    let taken = if modified.is_empty() { added } else { added.union(&modified) };
     if !taken.is_empty() {
         let mut entry = write.entry(Operation::Update);
         entry.fields = taken;

@@ -78,7 +78,7 @@ impl Element {
     /// The key of this element in the JSON form.
     pub fn to_key(&self) -> String {
         match self {
-            Self::Field(name) => format!("f:{name}"),
+            Self::Field(name) => ["f:", name].concat(),
             Self::Key(fields) => {
                 let map: Map<String, Value> =
                     fields.iter().map(|(name, value)| (name.to_string(), value.clone())).collect();
