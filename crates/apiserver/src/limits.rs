@@ -14,6 +14,9 @@ pub const WATCH_EVENTS_KEPT_LEAST: usize = 100;
 pub const WATCH_AGEING_PERIOD: Duration = Duration::from_secs(75);
 /// Bytes gathered before a chunk of a list or watch is handed to the connection.
 pub const CHUNK_BYTES: usize = 64 * 1024;
+/// Bytes of such a text that are sent at once: with the nine bytes that HTTP/2 puts before them one whole record of TLS.
+/// Pieces of any other size leave a record of a few bytes behind each frame, which costs as much as a large one.
+pub const PIECE_BYTES: usize = 16 * 1024 - 9;
 /// Watch events taken from the cache at once by one watcher.
 pub const WATCH_BATCH_MAX: usize = 512;
 /// Tries of a write that names no revision and meets a concurrent one.

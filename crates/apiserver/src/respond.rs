@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use store::StoreError;
 
-use crate::limits::CHUNK_BYTES;
+use crate::limits::{CHUNK_BYTES, PIECE_BYTES};
 use crate::server::Server;
 use crate::table;
 
@@ -290,6 +290,8 @@ pub fn list(
             objects: objects.into(),
             head: Some(head),
             any: false,
+            ready: Bytes::new(),
+            has_ended: false,
         };
         let body = stream(futures::stream::iter(chunks.map(Ok)));
         return Ok(answer(200, "application/json", body));
@@ -306,19 +308,21 @@ struct ListChunks {
     objects: VecDeque<Arc<Object>>,
     head: Option<String>,
     any: bool,
+    /// Text that has not been given away yet.
+    ready: Bytes,
+    has_ended: bool,
 }
 
-impl Iterator for ListChunks {
-    type Item = Bytes;
-
-    fn next(&mut self) -> Option<Bytes> {
-        let head = self.head.take();
-        if head.is_none() && self.objects.is_empty() {
-            return None;
-        }
-        let mut out = Vec::with_capacity(CHUNK_BYTES + 8 * 1024);
-        out.extend_from_slice(head.unwrap_or_default().as_bytes());
+impl ListChunks {
+    /// Makes text until there is a chunk of it, or no more objects. What was left of the last chunk is copied; it is
+    /// less than a piece.
+    fn make(&mut self) {
         let stored = self.form.is_stored_json();
+        let mut out = Vec::with_capacity(CHUNK_BYTES + 8 * 1024);
+        out.extend_from_slice(&self.ready);
+        if let Some(head) = self.head.take() {
+            out.extend_from_slice(head.as_bytes());
+        }
         while let Some(object) = self.objects.pop_front() {
             if self.any {
                 out.push(b',');
@@ -331,12 +335,27 @@ impl Iterator for ListChunks {
                     self.form.value(&self.server, &object).to_string().as_bytes(),
                 );
             }
-            if out.len() >= CHUNK_BYTES && !self.objects.is_empty() {
-                return Some(out.into());
+            if out.len() >= CHUNK_BYTES {
+                break;
             }
         }
-        out.extend_from_slice(b"]}");
-        Some(out.into())
+        if self.objects.is_empty() {
+            out.extend_from_slice(b"]}");
+            self.has_ended = true;
+        }
+        self.ready = out.into();
+    }
+}
+
+impl Iterator for ListChunks {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        if self.ready.len() < PIECE_BYTES && !self.has_ended {
+            self.make();
+        }
+        let length = self.ready.len().min(PIECE_BYTES);
+        (length > 0).then(|| self.ready.split_to(length))
     }
 }
 

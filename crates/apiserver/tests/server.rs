@@ -12,5 +12,7 @@ mod fairness;
 mod front_proxy;
 #[path = "server/health.rs"]
 mod health;
+#[path = "server/patches.rs"]
+mod patches;
 #[path = "server/reads.rs"]
 mod reads;

@@ -31,6 +31,8 @@ async fn large_lists_are_compressed_for_those_who_take_it() {
     let mut text = String::new();
     flate2::read::GzDecoder::new(&packed.body[..]).read_to_string(&mut text).unwrap();
     assert_eq!(text, plain.text());
+    let items = plain.json()["items"].as_array().unwrap().clone();
+    assert!(items.len() == 4 && items.iter().all(|item| item["data"]["a"] == "x".repeat(50_000)));
     let small = bench.ask_with(&admin(), &format!("GET {MAPS}/c0"), &gzip, Value::Null).await;
     assert_eq!((small.code, small.header("content-encoding")), (200, ""));
     bench.finish().await;
