@@ -76,11 +76,14 @@ async fn serve_connection(
             request.map(|body| body.map_err(|error| BodyError(error.into())).boxed_unsync());
         async move { Ok::<_, std::convert::Infallible>(server.handle(request, &connection).await) }
     });
+    let stream = match stream.get_ref().1.alpn_protocol() {
+        Some(b"h2") => Gathered::new(stream),
+        _ => Gathered::passing_through(stream),
+    };
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_MAX * 3);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS_PER_CONNECTION_MAX);
-    let serving =
-        builder.serve_connection_with_upgrades(TokioIo::new(Gathered::new(stream)), service);
+    let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(serving);
     let result = tokio::select! {
         result = serving.as_mut() => result,

@@ -3,6 +3,9 @@
 //! HTTP/2 writes every frame as soon as there is one, and the task of the connection runs as soon as one answer is there.
 //! Below TLS each of these writes is a record and a call of the kernel, which cost more than most answers. Here a
 //! flush first lets the tasks run that are ready to run, so that their answers join it.
+//!
+//! HTTP/1 has one answer at a time, and whoever takes over its connection (exec, a WebSocket) may write and leave without
+//! a flush: there everything passes through.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -21,6 +24,8 @@ const KEPT_BYTES_MAX: usize = 1 << 10;
 #[derive(Debug)]
 pub(super) struct Gathered<S> {
     stream: S,
+    /// Whether anything is gathered at all.
+    gathers: bool,
     bytes: Vec<u8>,
     /// How many of them have been written.
     written: usize,
@@ -29,8 +34,14 @@ pub(super) struct Gathered<S> {
 }
 
 impl<S: AsyncWrite + Unpin> Gathered<S> {
+    /// For a connection that speaks HTTP/2.
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, bytes: Vec::new(), written: 0, has_yielded: false }
+        Self { stream, gathers: true, bytes: Vec::new(), written: 0, has_yielded: false }
+    }
+
+    /// For any other.
+    pub(super) fn passing_through(stream: S) -> Self {
+        Self { gathers: false, ..Self::new(stream) }
     }
 
     fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -64,7 +75,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let length = slices.iter().map(|slice| slice.len()).sum::<usize>();
-        let is_direct = length >= DIRECT_BYTES_LEAST;
+        let is_direct = !this.gathers || length >= DIRECT_BYTES_LEAST;
         if is_direct || this.bytes.len() + length > GATHERED_BYTES_MAX {
             ready!(this.poll_drain(context))?;
         }
@@ -126,6 +137,10 @@ mod tests {
         assert!(far.read(&mut read).now_or_never().is_none());
         gathered.flush().await.unwrap();
         assert_eq!(far.read(&mut read).await.unwrap(), 7);
+        let mut passing = Gathered::passing_through(gathered.stream);
+        passing.write_all(b"at once").await.unwrap();
+        assert_eq!(far.read(&mut read).await.unwrap(), 7);
+        let mut gathered = Gathered::new(passing.stream);
         gathered.write_all(b"three").await.unwrap();
         gathered.write_all(&vec![b'x'; DIRECT_BYTES_LEAST]).await.unwrap();
         assert_eq!(far.read(&mut read).await.unwrap(), 5 + DIRECT_BYTES_LEAST);
