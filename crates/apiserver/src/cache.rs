@@ -367,6 +367,25 @@ struct Pending {
     encoded: Encoded,
 }
 
+/// A write that is on its way. Dropping it, as a request does that is given up, forgets the write.
+#[derive(Debug)]
+pub struct Expected<'a> {
+    caches: &'a Caches,
+    json: Bytes,
+}
+
+impl Expected<'_> {
+    fn key(&self) -> usize {
+        self.json.as_ptr() as usize
+    }
+}
+
+impl Drop for Expected<'_> {
+    fn drop(&mut self) {
+        self.caches.pending.lock().remove(&self.key());
+    }
+}
+
 /// All caches.
 pub struct Caches {
     registry: Arc<Registry>,
@@ -577,15 +596,16 @@ impl Caches {
         self.applied.subscribe()
     }
 
-    /// Tells that `encoded`, made from `value`, is about to be written. Forget it if that fails.
-    pub fn expect(&self, value: Value, encoded: Encoded, value_fields: SelectableFields) {
-        let at = encoded.json.as_ptr() as usize;
-        self.pending.lock().insert(at, Pending { value_fields, value, encoded });
-    }
-
-    /// Takes back what [`Caches::expect`] told.
-    pub fn forget(&self, json: &Bytes) {
-        self.pending.lock().remove(&(json.as_ptr() as usize));
+    /// Tells that `encoded`, made from `value`, is about to be written, for as long as the answer lives.
+    pub fn expect(
+        &self,
+        value: Value,
+        encoded: Encoded,
+        value_fields: SelectableFields,
+    ) -> Expected<'_> {
+        let expected = Expected { caches: self, json: encoded.json.clone() };
+        self.pending.lock().insert(expected.key(), Pending { value_fields, value, encoded });
+        expected
     }
 
     fn fields_of(&self, group: &str, plural: &str, value: &Value) -> SelectableFields {

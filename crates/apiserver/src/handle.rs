@@ -1,6 +1,7 @@
 //! One request from start to finish: who, may they, what, answer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use admission::User;
 use api::resource::Resource;
@@ -18,6 +19,7 @@ use crate::authenticate::Shown;
 use crate::body;
 use crate::call::{Body, Call};
 use crate::delete::{DeleteOptions, Deleted};
+use crate::limits::REQUEST_MAX;
 use crate::request::{Query, RequestInfo};
 use crate::respond::{Answer, Body as HttpBody, Form, list, negotiate, status_answer};
 use crate::server::Server;
@@ -39,6 +41,8 @@ pub struct Connection {
 struct Asked {
     info: RequestInfo,
     query: Query,
+    /// How long it may take, unless it lasts by its nature.
+    allowed: Option<Result<Duration, Status>>,
     record: Option<Arc<Record>>,
     /// Whether the answer is of objects or schemas of this server's own.
     is_ours: bool,
@@ -55,6 +59,21 @@ enum Way {
 const PRIVATE: HeaderValue = HeaderValue::from_static("no-cache, private");
 /// Longest text of one `Warning` header, and of all together.
 const WARNING_BYTES_MAX: usize = 4096;
+
+/// How long a request may take: what its client asks for, but no longer than any may.
+fn allowed(query: &Query) -> Result<Duration, Status> {
+    let text = query.text("timeout");
+    if text.is_empty() {
+        return Ok(REQUEST_MAX);
+    }
+    let nanoseconds = codec::duration::parse(text).ok_or_else(|| {
+        Status::bad_request(format!(
+            "invalid timeout specified in the request URL - time: invalid duration {text:?}"
+        ))
+    })?;
+    let asked = u64::try_from(nanoseconds).ok().filter(|nanoseconds| *nanoseconds > 0);
+    Ok(asked.map_or(REQUEST_MAX, |nanoseconds| Duration::from_nanos(nanoseconds).min(REQUEST_MAX)))
+}
 
 impl Connection {
     /// That of a component in the server's own process.
@@ -78,7 +97,9 @@ impl Server {
         let name = self.request_names.name(request.headers());
         let _under_way = self.requests.begin(&info);
         let takes_gzip = compress::is_wanted(request.headers());
-        let asked = Asked { info, query, record: None, is_ours: false };
+        let is_long = info.verb == "watch" || fairness::is_long_running(&info);
+        let allowed = if is_long { None } else { Some(allowed(&query)) };
+        let asked = Asked { info, query, allowed, record: None, is_ours: false };
         let (mut answer, asked) = self.pass(request, connection, asked, (&name, began)).await;
         answer.headers_mut().insert(AUDIT_ID, name);
         if answer.status() != StatusCode::UNAUTHORIZED {
@@ -88,7 +109,6 @@ impl Server {
         let took = self.clock.now().duration_since(began).try_into().unwrap_or_default();
         let code = answer.status().as_u16();
         let series = self.requests.answered(&asked.info, &asked.query, is_apply, code, took);
-        let is_long = asked.info.verb == "watch" || fairness::is_long_running(&asked.info);
         if let Some(series) = series.filter(|_| is_long && code == 200) {
             answer = series.open(answer);
         }
@@ -110,6 +130,9 @@ impl Server {
         mut asked: Asked,
         (name, began): (&HeaderValue, Timestamp),
     ) -> (Answer, Asked) {
+        if let Some(Err(status)) = &asked.allowed {
+            return (status_answer(status), asked);
+        }
         let headers = request.headers();
         let now = began.as_second();
         let user = self.authenticators.user(headers, &connection.shown, now);
@@ -170,7 +193,7 @@ impl Server {
             Err(status) => return (status_answer(&status), asked),
         };
         let headers = std::mem::take(request.headers_mut());
-        let Asked { info, query, record, .. } = asked;
+        let Asked { info, query, allowed, record, .. } = asked;
         let warnings = Mutex::default();
         let call = Call { info, query, headers, user, resource, warnings, record };
         if let Some(deprecated) = self.registry.table().deprecation(&call.resource) {
@@ -178,13 +201,18 @@ impl Server {
             call.annotate("k8s.io/deprecated", "true");
             self.requests.deprecated(&call.info);
         }
-        let mut answer = match self.dispatch(&call, request).await {
-            Ok(answer) => answer,
-            Err(status) => status_answer(&status),
+        let work = self.dispatch(&call, request);
+        let result = match allowed {
+            Some(Ok(allowed)) => tokio::time::timeout(allowed, work).await.unwrap_or_else(|_| {
+                let why = "Timeout: request did not complete within the allotted timeout";
+                Err(Status::timeout(why))
+            }),
+            _ => work.await,
         };
+        let mut answer = result.unwrap_or_else(|status| status_answer(&status));
         add_warnings(&call, answer.headers_mut());
         let Call { info, query, record, .. } = call;
-        (answer, Asked { info, query, record, is_ours: true })
+        (answer, Asked { info, query, allowed: None, record, is_ours: true })
     }
 
     /// Where a request goes, once its user may go there.

@@ -13,16 +13,29 @@ use crate::respond::{Answer, text_answer};
 use crate::server::Server;
 
 /// What is done before the server answers at all, by upstream's names: it is done when anyone can ask.
-const DONE_AT_START: [&str; 9] = [
+const DONE_AT_START: [&str; 22] = [
     "ping",
     "log",
+    "poststarthook/start-apiserver-admission-initializer",
+    "poststarthook/generic-apiserver-start-informers",
+    "poststarthook/priority-and-fairness-config-consumer",
+    "poststarthook/storage-readiness",
     "poststarthook/start-apiextensions-informers",
     "poststarthook/start-apiextensions-controllers",
     "poststarthook/crd-informer-synced",
+    "poststarthook/bootstrap-controller",
+    "poststarthook/start-system-namespaces-controller",
+    "poststarthook/start-service-ip-repair-controllers",
     "poststarthook/rbac/bootstrap-roles",
     "poststarthook/scheduling/bootstrap-system-priority-classes",
-    "poststarthook/priority-and-fairness-config-consumer",
+    "poststarthook/start-cluster-authentication-info-controller",
     "poststarthook/start-kube-aggregator-informers",
+    "poststarthook/apiservice-registration-controller",
+    "poststarthook/apiservice-status-local-available-controller",
+    "poststarthook/apiservice-status-remote-available-controller",
+    "poststarthook/kube-apiserver-autoregistration",
+    "autoregister-completion",
+    "poststarthook/apiservice-openapi-controller",
 ];
 /// Checks that ask the store.
 const STORE: [&str; 2] = ["etcd", "etcd-readiness"];

@@ -21,6 +21,8 @@ pub const PIECE_BYTES: usize = 16 * 1024 - 9;
 pub const WATCH_BATCH_MAX: usize = 512;
 /// Tries of a write that names no revision and meets a concurrent one.
 pub const WRITE_TRIES_MAX: usize = 20;
+/// How long a request may take that is neither a watch nor a stream; upstream's number.
+pub const REQUEST_MAX: Duration = Duration::from_secs(60);
 /// How long a watch lasts when the client names no limit; upstream picks 30 to 60 minutes.
 pub const WATCH_DURATION_DEFAULT: Duration = Duration::from_secs(45 * 60);
 /// Longest watch a client may ask for.

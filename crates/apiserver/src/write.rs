@@ -331,12 +331,11 @@ impl Server {
         claims.extend(&mut transaction);
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
         let json = encoded.json.clone();
-        self.caches.expect(stored, encoded, fields);
+        let expected = self.caches.expect(stored, encoded, fields);
         match self.store.transact(transaction).await {
             Ok(TransactionResult::Committed { revision }) => {
                 self.caches.applied(revision.0).await;
-                // A store that hands back other bytes than it was given leaves this behind.
-                self.caches.forget(&json);
+                drop(expected);
                 let object = self.cache_of(resource).get(&namespace, &name);
                 if let Some(object) = object.filter(|object| object.revision == revision.0) {
                     return Ok(Some(object));
@@ -349,7 +348,7 @@ impl Server {
                 Ok(Some(Arc::new(object.map_err(Status::internal)?)))
             }
             Ok(TransactionResult::Conflict { revision, present }) => {
-                self.caches.forget(&json);
+                drop(expected);
                 claims.judge(&present);
                 if claims.are_refused() {
                     // So that the next choice knows of whoever was first.
@@ -357,10 +356,7 @@ impl Server {
                 }
                 Ok(None)
             }
-            Err(error) => {
-                self.caches.forget(&json);
-                Err(crate::respond::store_failure(&error))
-            }
+            Err(error) => Err(crate::respond::store_failure(&error)),
         }
     }
 

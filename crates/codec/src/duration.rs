@@ -1,4 +1,4 @@
-//! Durations as Go writes them: `1h2m3.5s`. On the wire they are nanoseconds.
+//! Durations as Go writes them: `1h2m3.5s`. In protobuf they are nanoseconds.
 
 const UNITS: [(&str, i64); 8] = [
     ("ns", 1),
@@ -11,8 +11,8 @@ const UNITS: [(&str, i64); 8] = [
     ("h", 3_600_000_000_000),
 ];
 
-/// Reads a duration; nothing if it is none or out of range.
-pub(super) fn parse(text: &str) -> Option<i64> {
+/// Reads a duration as nanoseconds; nothing if it is none or out of range.
+pub fn parse(text: &str) -> Option<i64> {
     let (negative, mut rest) = match text.as_bytes().first()? {
         b'-' => (true, &text[1..]),
         b'+' => (false, &text[1..]),
@@ -49,7 +49,7 @@ fn scaled(number: &str, scale: i128) -> Option<i128> {
 }
 
 /// Writes a duration in nanoseconds.
-pub(super) fn format(nanos: i64) -> String {
+pub(crate) fn format(nanos: i64) -> String {
     if nanos == 0 {
         return "0s".to_owned();
     }

@@ -9,6 +9,7 @@
 
 pub mod accept;
 pub mod cbor;
+pub mod duration;
 mod go_form;
 pub mod json;
 mod limits;

@@ -14,7 +14,6 @@ use serde_json::Value;
 use crate::result::{DecodeError, TypeMeta};
 
 pub(crate) mod decode;
-mod duration;
 mod encode;
 mod envelope;
 pub(crate) mod special;

@@ -134,3 +134,23 @@ async fn bootstrap_tokens_are_secrets_of_the_system() {
     }
     bench.finish().await;
 }
+
+#[tokio::test]
+async fn a_client_may_say_how_long_a_request_may_take() {
+    let bench = Bench::start().await;
+    for (timeout, code) in [("3m", 200), ("0s", 200), ("1.5s", 200), ("-1s", 200), ("", 200)] {
+        let line = format!("GET {MAPS}?timeout={timeout}");
+        assert_eq!(bench.ask(&admin(), &line, Value::Null).await.code, code, "{timeout}");
+    }
+    let refused = bench.ask(&admin(), &format!("GET {MAPS}?timeout=soon"), Value::Null).await;
+    assert_eq!(refused.code, 400);
+    let why = "invalid timeout specified in the request URL - time: invalid duration \\\"soon\\\"";
+    assert!(refused.text().contains(why), "{}", refused.text());
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+        "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    // It waits for the account that no controller makes here.
+    let line = "POST /api/v1/namespaces/default/pods?timeout=10ms";
+    let late = bench.ask(&admin(), line, pod).await;
+    assert_eq!((late.code, &late.json()["reason"]), (504, &json!("Timeout")), "{}", late.text());
+    bench.finish().await;
+}

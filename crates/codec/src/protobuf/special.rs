@@ -4,12 +4,12 @@ use serde_json::{Map, Value};
 
 use super::{
     decode::{self, Decoder},
-    duration, encode, envelope,
+    encode, envelope,
     table::{self, Message, Shape, Special},
     wire::{Reader, Wire, broken, write_bytes_field, write_nested, write_varint_field},
 };
 use crate::{
-    json,
+    duration, json,
     result::DecodeError,
     time::{self, Moment, Precision},
 };
