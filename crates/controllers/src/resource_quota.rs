@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use admission::quota::{recount, to_json};
 use api::resource::Resource;
-use client::{Change, Client, Informer, Kind, Outcome, WorkQueue, run_workers};
+use client::{Change, Client, Informer, Kind, Outcome, Update, WatchScope, WorkQueue, run_workers};
 use clock::Clock;
+use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{
     ConfigMap, PersistentVolumeClaim, Pod, ReplicationController, ResourceQuota, Secret, Service,
 };
 use k8s_openapi::api::{apps, batch};
 use kube::api::PostParams;
+use parking_lot::Mutex;
 use reconcile::pods;
 use serde_json::{Value, json};
 
@@ -52,6 +54,8 @@ pub(crate) fn start(context: &Context) {
         quotas,
         queue: queue.clone(),
         watching: Arc::default(),
+        followed: Arc::default(),
+        scope: context.scope.clone(),
     };
     run_workers(&context.scope, "resource quota controller", WORKERS, &queue, move |key| {
         let worker = worker.clone();
@@ -66,7 +70,25 @@ struct Worker {
     quotas: Informer<ResourceQuota>,
     queue: WorkQueue<Key>,
     watching: Arc<AtomicBool>,
+    /// Group and plural of the kinds that are watched because a quota counts them.
+    followed: Arc<Mutex<BTreeSet<(String, String)>>>,
+    scope: task::Scope,
 }
+
+/// Kinds that are watched from the first quota on.
+const WATCHED: [(&str, &str); 11] = [
+    ("", "configmaps"),
+    ("", "persistentvolumeclaims"),
+    ("", "pods"),
+    ("", "replicationcontrollers"),
+    ("", "secrets"),
+    ("", "services"),
+    ("apps", "deployments"),
+    ("apps", "replicasets"),
+    ("apps", "statefulsets"),
+    ("batch", "cronjobs"),
+    ("batch", "jobs"),
+];
 
 impl Worker {
     async fn reconcile(&self, namespace: &str, name: &str) -> Result<Outcome, RecountError> {
@@ -148,6 +170,53 @@ impl Worker {
         }
     }
 
+    /// Watches a kind for as long as it is served and a quota counts it.
+    fn follow(&self, row: &Resource) {
+        let place = (row.group.to_string(), row.plural.to_string());
+        let is_watched = WATCHED.contains(&(&place.0, &place.1));
+        if is_watched || !self.followed.lock().insert(place.clone()) {
+            return;
+        }
+        let watched = WatchScope {
+            group: place.0.clone(),
+            version: row.version.to_string(),
+            plural: place.1.clone(),
+            ..WatchScope::default()
+        };
+        let worker = self.clone();
+        self.scope.spawn_until_cancelled("quota watch", async move {
+            let mut updates = worker.client.source().watch(watched);
+            while let Some(update) = updates.next().await {
+                let namespace = match &update {
+                    Update::Applied(_) => continue,
+                    Update::Deleted(object) => Some(&*object.namespace),
+                    // What went before the watch began was told to nobody.
+                    Update::Reset(_) => None,
+                };
+                if !worker.wake_counting(&place, namespace) {
+                    break;
+                }
+            }
+            worker.followed.lock().remove(&place);
+        });
+    }
+
+    /// Wakes the quotas of one namespace, or all, that count a kind; whether any does anywhere.
+    fn wake_counting(&self, (group, plural): &(String, String), namespace: Option<&str>) -> bool {
+        let mut quotas = self.quotas.list();
+        quotas.retain(|quota| {
+            let hard = quota.spec.as_ref().and_then(|spec| spec.hard.as_ref());
+            hard.into_iter().flatten().any(|(name, _)| place_of(name) == (group, plural))
+        });
+        for quota in &quotas {
+            let key = (namespace_of(&**quota), name_of(&**quota));
+            if namespace.is_none_or(|namespace| namespace == key.0) {
+                self.queue.add(key);
+            }
+        }
+        !quotas.is_empty()
+    }
+
     /// All objects that the named resources are about, from the server itself.
     async fn objects(
         &self,
@@ -158,6 +227,7 @@ impl Worker {
         let places: BTreeSet<(&str, &str)> = names.iter().map(|name| place_of(name)).collect();
         for (group, plural) in places {
             let Some(row) = self.row(group, plural).await? else { continue };
+            self.follow(&row);
             let root = if group.is_empty() { "/api".to_owned() } else { format!("/apis/{group}") };
             let path = format!("{root}/{}/namespaces/{namespace}/{plural}", row.version);
             let request = http::Request::get(path).body(Vec::new())?;

@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::PostParams;
 use serde_json::json;
@@ -35,24 +36,33 @@ async fn a_quota_counts_up_and_down() {
     let cluster = Cluster::start(|_| Fate::Ready).await;
     cluster
         .create::<ResourceQuota>(json!({"metadata": {"name": "q"}, "spec":
-            {"hard": {"pods": "5", "count/deployments.apps": "2"}}}))
+            {"hard": {"pods": "5", "count/networkpolicies.networking.k8s.io": "2"}}}))
         .await;
-    let used = async |wanted: &str| {
+    let used = async |name: &str, wanted: &str| {
         cluster
             .until("the quota's use", || async {
                 let status = cluster.get::<ResourceQuota>("q").await?.status?;
-                (status.used?.get("pods")?.0 == wanted).then_some(())
+                (status.used?.get(name)?.0 == wanted).then_some(())
             })
             .await;
     };
-    used("0").await;
+    used("pods", "0").await;
     cluster
         .create::<Pod>(json!({"metadata": {"name": "p"}, "spec":
             {"containers": [{"name": "c", "image": "i"}]}}))
         .await;
-    used("1").await;
+    used("pods", "1").await;
     cluster.client.namespaced::<Pod>("default").delete("p", &Default::default()).await.unwrap();
-    used("0").await;
+    used("pods", "0").await;
+    // A kind that is watched only because a quota counts it.
+    let counted = "count/networkpolicies.networking.k8s.io";
+    cluster
+        .create::<NetworkPolicy>(json!({"metadata": {"name": "n"}, "spec": {"podSelector": {}}}))
+        .await;
+    used(counted, "1").await;
+    let policies = cluster.client.namespaced::<NetworkPolicy>("default");
+    policies.delete("n", &Default::default()).await.unwrap();
+    used(counted, "0").await;
     cluster.stop().await;
 }
 
