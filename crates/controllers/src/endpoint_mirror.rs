@@ -63,14 +63,21 @@ impl Worker {
             let Some(endpoints) = mirrored.as_deref().filter(|_| !groups.is_empty()) else {
                 let delete = present.iter().map(|slice| name_of(&**slice)).collect();
                 let plan = SlicePlan { delete, ..SlicePlan::default() };
-                carry_out(&self.client, namespace, &present, plan, &EndpointSlice::default())
-                    .await?;
+                carry_out(
+                    &self.client,
+                    &self.slices,
+                    namespace,
+                    &present,
+                    plan,
+                    &EndpointSlice::default(),
+                )
+                .await?;
                 continue;
             };
             let plan = plan(groups, &present, ENDPOINTS_PER_SLICE_MAX);
             let labels = endpoints.metadata.labels.clone().unwrap_or_default();
             let empty = MANAGER.slice(endpoints, labels, family);
-            carry_out(&self.client, namespace, &present, plan, &empty).await?;
+            carry_out(&self.client, &self.slices, namespace, &present, plan, &empty).await?;
         }
         Ok(Outcome::Done)
     }

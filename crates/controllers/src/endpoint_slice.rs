@@ -69,7 +69,7 @@ impl Worker {
             let plan =
                 plan(groups(&service, &pods, &family, &zone), &present, ENDPOINTS_PER_SLICE_MAX);
             let empty = empty_slice(&service, &family);
-            carry_out(&self.client, namespace, &present, plan, &empty).await?;
+            carry_out(&self.client, &self.slices, namespace, &present, plan, &empty).await?;
         }
         Ok(Outcome::Done)
     }

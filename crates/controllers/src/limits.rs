@@ -16,6 +16,8 @@ pub(crate) const NAMESPACE_RETRY: Duration = Duration::from_secs(1);
 pub(crate) const WRITES_IN_FLIGHT_MAX: usize = 64;
 /// After this time a controller acts on what it sees, whatever it expected to see; upstream's five minutes.
 pub(crate) const EXPECTATION_MAX: Duration = Duration::from_secs(300);
+/// How long a writer of slices waits to see what it wrote.
+pub(crate) const VIEW_LATE_MAX: Duration = Duration::from_secs(5);
 /// Hashes of one template that may be found taken in one round.
 pub(crate) const HASH_COLLISIONS_MAX: u32 = 10;
 /// First pause before a failed daemon pod is replaced on its node, as upstream.

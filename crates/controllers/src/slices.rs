@@ -12,6 +12,7 @@ use kube::api::{DeleteParams, PostParams};
 use reconcile::endpoints::{Group, SlicePlan};
 
 use crate::kinds::{name_of, namespace_gone, namespace_of, not_found};
+use crate::limits::VIEW_LATE_MAX;
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
@@ -88,19 +89,23 @@ fn label<'a>(slice: &'a EndpointSlice, key: &str) -> Option<&'a str> {
     slice.metadata.labels.as_ref()?.get(key).map(String::as_str)
 }
 
-/// Writes what `plan` says; `empty` is the slice that the groups are put into.
+/// Writes what `plan` says, and waits until `slices` shows it: who plans with an older view makes slices twice.
+/// `empty` is the slice that the groups are put into.
 pub(crate) async fn carry_out(
     client: &Client,
+    slices: &Informer<EndpointSlice>,
     namespace: &str,
     present: &[Arc<EndpointSlice>],
     plan: SlicePlan,
     empty: &EndpointSlice,
 ) -> Result<(), kube::Error> {
     let api = client.namespaced::<EndpointSlice>(namespace);
+    let mut written = Vec::new();
     for group in plan.create {
         match api.create(&PostParams::default(), &filled(empty, group)).await {
+            Ok(slice) => written.push(slice),
             Err(error) if !namespace_gone(&error) => return Err(error),
-            _ => {}
+            Err(_) => {}
         }
     }
     for (name, group) in plan.update {
@@ -110,17 +115,33 @@ pub(crate) async fn carry_out(
         fresh.metadata.name = Some(name.clone());
         fresh.metadata.resource_version = old.and_then(|old| old.metadata.resource_version.clone());
         match api.replace(&name, &PostParams::default(), &fresh).await {
+            Ok(slice) => written.push(slice),
+            Err(error) if !not_found(&error) => return Err(error),
+            Err(_) => {}
+        }
+    }
+    for name in &plan.delete {
+        match api.delete(name, &DeleteParams::default()).await {
             Err(error) if !not_found(&error) => return Err(error),
             _ => {}
         }
     }
-    for name in plan.delete {
-        match api.delete(&name, &DeleteParams::default()).await {
-            Err(error) if !not_found(&error) => return Err(error),
-            _ => {}
-        }
-    }
+    let has = |slice: &EndpointSlice| {
+        let shown = slices.get(namespace, &name_of(slice));
+        shown.is_some_and(|shown| revision(&shown) >= revision(slice))
+    };
+    let is_shown = || {
+        written.iter().all(has) && plan.delete.iter().all(|it| slices.get(namespace, it).is_none())
+    };
+    let mut changed = slices.changed();
+    let shown = async { while !is_shown() && changed.changed().await.is_ok() {} };
+    // Somebody may have deleted already what was made: that is never shown.
+    let _in_time = tokio::time::timeout(VIEW_LATE_MAX, shown).await;
     Ok(())
+}
+
+fn revision(slice: &EndpointSlice) -> Option<u64> {
+    slice.metadata.resource_version.as_deref()?.parse().ok()
 }
 
 fn filled(empty: &EndpointSlice, group: Group) -> EndpointSlice {
