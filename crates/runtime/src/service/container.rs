@@ -264,10 +264,7 @@ impl Runtime {
         let sandbox = self.sandbox(&record.sandbox_id)?;
         match self.start_in_shim(&sandbox, &record).await {
             Ok((pid, started_at)) => {
-                let sandbox = sandbox.record();
-                self.note_start(&container, pid, started_at)?;
-                self.publish(&record.id, &sandbox, ContainerEventType::Started);
-                Ok(())
+                self.note_start(&container, &sandbox.record(), pid, started_at)
             }
             Err(error) => {
                 self.note_start_error(&container, &error)?;
@@ -329,12 +326,23 @@ impl Runtime {
         Ok((pid, started_at))
     }
 
-    /// The container may have ended before the answer arrived; its end stays noted.
-    fn note_start(&self, container: &Container, pid: i32, started_at: i64) -> Result<()> {
+    /// The container may have ended before the answer arrived; its end stays noted, and is told after its start.
+    fn note_start(
+        &self,
+        container: &Container,
+        sandbox: &SandboxRecord,
+        pid: i32,
+        started_at: i64,
+    ) -> Result<()> {
         let mut record = lock(&container.record);
         record.pid = pid;
         record.started_at = started_at;
-        self.save_container(&record)
+        self.save_container(&record)?;
+        self.publish(&record.id, sandbox, ContainerEventType::Started);
+        if record.exit.is_some() {
+            self.publish(&record.id, sandbox, ContainerEventType::Stopped);
+        }
+        Ok(())
     }
 
     fn note_start_error(&self, container: &Container, error: &Error) -> Result<()> {
@@ -350,7 +358,8 @@ impl Runtime {
     /// A container ended, says its shim.
     pub(super) fn note_exit(&self, id: &str, exit: Exit) {
         let Ok(container) = self.container(id) else { return };
-        let record = {
+        let sandbox = self.sandbox(&container.record().sandbox_id).map(|sandbox| sandbox.record());
+        {
             let mut record = lock(&container.record);
             if record.exit.is_some() {
                 return;
@@ -362,12 +371,12 @@ impl Runtime {
             if let Err(error) = self.save_container(&record) {
                 tracing::warn!(container_id = id, %error, "the end of a container is not noted");
             }
-            record.clone()
-        };
-        container.exited.send_replace(Some(exit));
-        if let Ok(sandbox) = self.sandbox(&record.sandbox_id) {
-            self.publish(id, &sandbox.record(), ContainerEventType::Stopped);
+            // One whose start has not been answered yet is told to have ended after that.
+            if let (Ok(sandbox), true) = (sandbox, record.pid != 0) {
+                self.publish(id, &sandbox, ContainerEventType::Stopped);
+            }
         }
+        container.exited.send_replace(Some(exit));
     }
 
     pub(super) async fn update_resources(
