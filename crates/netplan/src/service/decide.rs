@@ -1,6 +1,6 @@
 //! The decision: Services and EndpointSlices to a plan.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -15,9 +15,9 @@ use super::plan::{
 use crate::limits::AFFINITY_SECONDS_DEFAULT;
 
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
-/// Services and slices with this label are somebody else's to serve.
-const OTHER_PROXY_LABEL: &str = "service.kubernetes.io/service-proxy-name";
-const HEADLESS_LABEL: &str = "service.kubernetes.io/headless";
+/// Services and slices with one of these labels are somebody else's to serve, or nobody's.
+const UNSERVED_LABELS: [&str; 2] =
+    ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"];
 
 /// What `node` has to do so that every Service works.
 pub fn decide<'a>(
@@ -46,7 +46,7 @@ fn slices_by_service<'a>(
     let mut by_service: HashMap<Key<'a>, Vec<&'a EndpointSlice>> = HashMap::new();
     for slice in slices {
         let Some(labels) = &slice.metadata.labels else { continue };
-        if labels.contains_key(OTHER_PROXY_LABEL) || labels.contains_key(HEADLESS_LABEL) {
+        if is_unserved(labels) {
             continue;
         }
         if let Some(name) = labels.get(SERVICE_NAME_LABEL) {
@@ -65,14 +65,13 @@ fn key_of(service: &Service) -> Key<'_> {
     )
 }
 
+fn is_unserved(labels: &BTreeMap<String, String>) -> bool {
+    UNSERVED_LABELS.iter().any(|label| labels.contains_key(*label))
+}
+
 fn is_served(service: &Service) -> bool {
     let Some(spec) = &service.spec else { return false };
-    let other_proxy = service
-        .metadata
-        .labels
-        .as_ref()
-        .is_some_and(|labels| labels.contains_key(OTHER_PROXY_LABEL));
-    !other_proxy
+    !service.metadata.labels.as_ref().is_some_and(is_unserved)
         && spec.type_.as_deref() != Some("ExternalName")
         && spec.cluster_ip.as_deref().is_some_and(|ip| !ip.is_empty() && ip != "None")
 }

@@ -265,12 +265,11 @@ fn headless_external_and_foreign_services_have_no_front_end() {
     ] {
         check(spec, &[both_nodes()], expect![[""]]);
     }
-    let mut foreign = service(cluster_ip());
-    foreign.metadata.labels = Some(BTreeMap::from([(
-        "service.kubernetes.io/service-proxy-name".to_owned(),
-        "x".to_owned(),
-    )]));
-    assert_eq!(plan(&foreign, &[both_nodes()]), Plan::default());
+    for label in ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"] {
+        let mut foreign = service(cluster_ip());
+        foreign.metadata.labels = Some(BTreeMap::from([(label.to_owned(), String::new())]));
+        assert_eq!(plan(&foreign, &[both_nodes()]), Plan::default(), "{label}");
+    }
 }
 
 #[test]
