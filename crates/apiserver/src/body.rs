@@ -22,9 +22,14 @@ pub(crate) async fn read(body: HttpBody) -> Result<Bytes, Status> {
     }
 }
 
+/// 413: a body, or an object that patches made larger than one.
+pub(crate) fn too_large() -> Status {
+    Status::too_large(format!("Request entity too large: limit is {BODY_BYTES_MAX}"))
+}
+
 fn read_failure(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Status {
     if error.is::<http_body_util::LengthLimitError>() {
-        return Status::too_large(format!("Request entity too large: limit is {BODY_BYTES_MAX}"));
+        return too_large();
     }
     Status::bad_request(format!("cannot read the request body: {error}"))
 }

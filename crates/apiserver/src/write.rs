@@ -312,8 +312,7 @@ impl Server {
         let encoded = object::encode(&stored);
         if encoded.json.len() > BODY_BYTES_MAX {
             // Patch after patch it could grow without end.
-            let why = format!("Request entity too large: limit is {BODY_BYTES_MAX}");
-            return Err(Status::too_large(why));
+            return Err(crate::body::too_large());
         }
         if options.dry_run {
             self.fresh().await?;

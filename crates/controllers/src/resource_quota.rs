@@ -7,13 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use admission::quota::{recount, to_json};
 use api::resource::Resource;
-use client::{Change, Client, Informer, Kind, Outcome, Update, WatchScope, WorkQueue, run_workers};
+use client::{Change, Client, Informer, Outcome, Update, WatchScope, WorkQueue, run_workers};
 use clock::Clock;
 use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::{
-    ConfigMap, PersistentVolumeClaim, Pod, ReplicationController, ResourceQuota, Secret, Service,
-};
-use k8s_openapi::api::{apps, batch};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, ResourceQuota, Service};
 use kube::api::PostParams;
 use parking_lot::Mutex;
 use reconcile::pods;
@@ -75,20 +72,8 @@ struct Worker {
     scope: task::Scope,
 }
 
-/// Kinds that are watched from the first quota on.
-const WATCHED: [(&str, &str); 11] = [
-    ("", "configmaps"),
-    ("", "persistentvolumeclaims"),
-    ("", "pods"),
-    ("", "replicationcontrollers"),
-    ("", "secrets"),
-    ("", "services"),
-    ("apps", "deployments"),
-    ("apps", "replicasets"),
-    ("apps", "statefulsets"),
-    ("batch", "cronjobs"),
-    ("batch", "jobs"),
-];
+/// Kinds of which more counts than that an object goes; they are watched from the first quota on.
+const WATCHED: [&str; 3] = ["persistentvolumeclaims", "pods", "services"];
 
 impl Worker {
     async fn reconcile(&self, namespace: &str, name: &str) -> Result<Outcome, RecountError> {
@@ -114,16 +99,8 @@ impl Worker {
         }
     }
 
-    /// What goes, or ends, wakes the quotas of its namespace.
+    /// What goes, ends or changes what it asks for wakes the quotas of its namespace.
     fn watch_all(&self) {
-        self.watch::<ConfigMap>();
-        self.watch::<Secret>();
-        self.watch::<ReplicationController>();
-        self.watch::<apps::v1::Deployment>();
-        self.watch::<apps::v1::ReplicaSet>();
-        self.watch::<apps::v1::StatefulSet>();
-        self.watch::<batch::v1::Job>();
-        self.watch::<batch::v1::CronJob>();
         let wake = self.waking();
         self.client.informer::<Pod>().on_change(move |change| {
             let ended = match change {
@@ -152,15 +129,6 @@ impl Worker {
         });
     }
 
-    fn watch<K: Kind>(&self) {
-        let wake = self.waking();
-        self.client.informer::<K>().on_change(move |change| {
-            if matches!(change, Change::Deleted(_)) {
-                wake(&namespace_of(&**change.object()));
-            }
-        });
-    }
-
     fn waking(&self) -> impl Fn(&str) + Send + Sync + 'static {
         let (queue, quotas) = (self.queue.clone(), self.quotas.clone());
         move |namespace| {
@@ -173,7 +141,7 @@ impl Worker {
     /// Watches a kind for as long as it is served and a quota counts it.
     fn follow(&self, row: &Resource) {
         let place = (row.group.to_string(), row.plural.to_string());
-        let is_watched = WATCHED.contains(&(&place.0, &place.1));
+        let is_watched = place.0.is_empty() && WATCHED.contains(&&*place.1);
         if is_watched || !self.followed.lock().insert(place.clone()) {
             return;
         }
