@@ -7,15 +7,14 @@ use anyhow::{Result, ensure};
 use hyper::Method;
 
 use crate::bare;
+use crate::fill::{empty, fill};
 use crate::measure::{Measurement, repeat};
 use crate::raw::Raw;
-use crate::verbs::{name, path, text};
+use crate::verbs::path;
 use crate::workload::{Context, List, Resource};
 
 /// Objects of a page of the paged list.
 const PAGE: usize = 500;
-/// How many requests fill and empty the namespace at a time.
-const CONCURRENCY: usize = 64;
 /// Between two looks at the server's memory.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -23,12 +22,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub(crate) async fn run(context: &Context, step: &List) -> Result<Vec<Measurement>> {
     let raw = &Raw::connect(&context.target, context.connections).await?;
     let path = path(context, Resource::Configmaps);
-    repeat("fill", step.objects, CONCURRENCY, |index| {
-        let body = Some(("application/json", text(Resource::Configmaps, index, step.bytes, "x")));
-        let path = path.clone();
-        async move { raw.call(Method::POST, &path, body).await.map(drop) }
-    })
-    .await?;
+    fill(context, raw, step.objects, step.bytes).await?;
     let filled = context.server.resident_mib()?;
     let mut results = Vec::new();
     let mut bytes = 0;
@@ -58,11 +52,7 @@ pub(crate) async fn run(context: &Context, step: &List) -> Result<Vec<Measuremen
         results.push(measured.0);
     }
     drop(sender);
-    repeat("empty", step.objects, CONCURRENCY, |index| {
-        let at = format!("{path}/{}", name(index));
-        async move { raw.call(Method::DELETE, &at, None).await.map(drop) }
-    })
-    .await?;
+    empty(context, raw, step.objects).await?;
     Ok(results)
 }
 

@@ -14,8 +14,10 @@ mod bare;
 mod bench_namespace;
 mod definitions;
 mod deployment;
+mod fill;
 mod list;
 mod measure;
+mod memory;
 mod namespaces;
 mod pod_start;
 mod raw;
@@ -126,6 +128,7 @@ async fn run(context: &workload::Context, label: &str, workload: &Workload) -> R
     for step in &workload.steps {
         let results = match step {
             Step::Verbs(step) => verbs::run(context, step).await?,
+            Step::Memory(step) => memory::run(context, step).await?,
             Step::List(step) => list::run(context, step).await?,
             Step::Watch(step) => watch::run(context, step).await?,
             Step::PodStart(step) => pod_start::run(context, step).await?,

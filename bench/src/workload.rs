@@ -19,6 +19,7 @@ pub(crate) struct Workload {
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Step {
     Verbs(Verbs),
+    Memory(Memory),
     List(List),
     Watch(Watch),
     PodStart(PodStart),
@@ -56,6 +57,16 @@ pub(crate) struct Verbs {
     pub(crate) concurrency: usize,
     /// Size of each object's payload, in bytes.
     pub(crate) bytes: usize,
+}
+
+/// Create ConfigMaps, and see what the server takes for them.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Memory {
+    pub(crate) objects: usize,
+    pub(crate) bytes: usize,
+    /// From the last creation to the second look.
+    pub(crate) settle_seconds: u64,
 }
 
 /// List ConfigMaps.

@@ -83,7 +83,8 @@ pub struct CacheEvent {
     pub object: Arc<Object>,
     /// The version before, unless created.
     pub previous: Option<Arc<Object>>,
-    frames: [OnceLock<Bytes>; 3],
+    /// Of each kind as which somebody watched it; none for most events.
+    frames: OnceLock<Box<[OnceLock<Bytes>; 3]>>,
 }
 
 impl CacheEvent {
@@ -94,7 +95,8 @@ impl CacheEvent {
 
     /// The line of a JSON watch that tells this event as `kind`, made once and shared.
     pub fn frame(&self, kind: EventKind) -> &Bytes {
-        self.frames[kind as usize].get_or_init(|| {
+        let frames = self.frames.get_or_init(Box::default);
+        frames[kind as usize].get_or_init(|| {
             let mut out = Vec::with_capacity(self.object.json_length() + 40);
             out.extend_from_slice(b"{\"type\":\"");
             out.extend_from_slice(kind.text().as_bytes());
@@ -296,7 +298,7 @@ impl Cache {
         let previous = state.objects.insert(key, Arc::clone(&object));
         previous.iter().for_each(|previous| previous.supersede());
         let kind = if previous.is_some() { EventKind::Modified } else { EventKind::Added };
-        state.push(CacheEvent { kind, object, previous, frames: Default::default() });
+        state.push(CacheEvent { kind, object, previous, frames: OnceLock::new() });
     }
 
     fn delete(&self, namespace: &str, name: &str, revision: u64) {
@@ -307,7 +309,7 @@ impl Cache {
             previous.supersede();
             let object = Arc::new(previous.at_revision(revision));
             let (kind, previous) = (EventKind::Deleted, Some(previous));
-            state.push(CacheEvent { kind, object, previous, frames: Default::default() });
+            state.push(CacheEvent { kind, object, previous, frames: OnceLock::new() });
         }
     }
 
@@ -371,18 +373,18 @@ struct Pending {
 #[derive(Debug)]
 pub struct Expected<'a> {
     caches: &'a Caches,
+    key: Bytes,
     json: Bytes,
-}
-
-impl Expected<'_> {
-    fn key(&self) -> usize {
-        self.json.as_ptr() as usize
-    }
 }
 
 impl Drop for Expected<'_> {
     fn drop(&mut self) {
-        self.caches.pending.lock().remove(&self.key());
+        let mut pending = self.caches.pending.lock();
+        // Another write of the same object may have come after this one.
+        if pending.get(&self.key).is_some_and(|own| own.encoded.json.as_ptr() == self.json.as_ptr())
+        {
+            pending.remove(&self.key);
+        }
     }
 }
 
@@ -390,7 +392,8 @@ impl Drop for Expected<'_> {
 pub struct Caches {
     registry: Arc<Registry>,
     places: RwLock<ByPlace<Arc<Cache>>>,
-    pending: Mutex<HashMap<usize, Pending>>,
+    /// The newest write of each key that is on its way.
+    pending: Mutex<HashMap<Bytes, Pending>>,
     applied: watch::Sender<u64>,
     /// Asks the store to say how far its watch is.
     progress: Mutex<Option<ProgressRequester>>,
@@ -596,16 +599,27 @@ impl Caches {
         self.applied.subscribe()
     }
 
-    /// Tells that `encoded`, made from `value`, is about to be written, for as long as the answer lives.
+    /// Tells that `encoded`, made from `value`, is about to be written under `key`, for as long as the answer
+    /// lives.
     pub fn expect(
         &self,
+        key: Bytes,
         value: Value,
         encoded: Encoded,
         value_fields: SelectableFields,
     ) -> Expected<'_> {
-        let expected = Expected { caches: self, json: encoded.json.clone() };
-        self.pending.lock().insert(expected.key(), Pending { value_fields, value, encoded });
+        let expected = Expected { caches: self, key: key.clone(), json: encoded.json.clone() };
+        self.pending.lock().insert(key, Pending { value_fields, value, encoded });
         expected
+    }
+
+    /// What is known of `json`, which has been written under `key`, if it was written by this server.
+    fn take_pending(&self, key: &[u8], json: &Bytes) -> Option<Pending> {
+        let mut pending = self.pending.lock();
+        if pending.get(key)?.encoded.json != json {
+            return None;
+        }
+        pending.remove(key)
     }
 
     fn fields_of(&self, group: &str, plural: &str, value: &Value) -> SelectableFields {
@@ -618,14 +632,12 @@ impl Caches {
 
     fn decode(&self, key: &[u8], value: Bytes, revision: u64) -> Option<Object> {
         let (group, plural, ..) = split_key(key)?;
-        let pending = self.pending.lock().remove(&(value.as_ptr() as usize));
-        if let Some(pending) = pending.filter(|pending| pending.encoded.json == value) {
-            return Some(Object::new(
-                &pending.value,
-                pending.encoded,
-                pending.value_fields,
-                revision,
-            ));
+        if let Some(Pending { value_fields, value: tree, mut encoded }) =
+            self.take_pending(key, &value)
+        {
+            // The store has its own copy, which it keeps: one is enough.
+            encoded.json = value;
+            return Some(Object::new(&tree, encoded, value_fields, revision));
         }
         let fields = |tree: &Value| self.fields_of(group, plural, tree);
         match Object::from_stored(value, revision, fields) {

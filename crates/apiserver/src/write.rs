@@ -325,12 +325,16 @@ impl Server {
         let mod_revision = Revision(present.map_or(0, |present| present.revision));
         let mut transaction = Transaction {
             compares: vec![Compare { key: key.clone(), mod_revision }],
-            operations: vec![StoreOperation::Put { key, value: encoded.json.clone(), lease: None }],
+            operations: vec![StoreOperation::Put {
+                key: key.clone(),
+                value: encoded.json.clone(),
+                lease: None,
+            }],
         };
         claims.extend(&mut transaction);
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
         let json = encoded.json.clone();
-        let expected = self.caches.expect(stored, encoded, fields);
+        let expected = self.caches.expect(key, stored, encoded, fields);
         match self.store.transact(transaction).await {
             Ok(TransactionResult::Committed { revision }) => {
                 self.caches.applied(revision.0).await;

@@ -14,6 +14,17 @@ pub fn trim() {
     unsafe { libmimalloc_sys::mi_collect(true) };
 }
 
+/// The bytes that this process has in memory, the program's own pages among them.
+///
+/// # Errors
+/// The kernel's account of this process cannot be read.
+pub fn resident_bytes() -> io::Result<u64> {
+    let statm = fs::read_to_string("/proc/self/statm")?;
+    let pages = statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    let pages = pages.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+    Ok(pages * rustix::param::page_size() as u64)
+}
+
 /// Takes the program's code and constants out of this process's memory. The kernel keeps them in its cache of files,
 /// and what still runs comes back from there, piece by piece, as it is used: code of the start does not.
 ///
@@ -87,6 +98,7 @@ Anonymous:             0 kB
     fn a_program_goes_on_after_its_release() {
         release_program().unwrap();
         trim();
+        assert!(resident_bytes().unwrap() > 0);
         assert_eq!(untouched("", ""), []);
     }
 }

@@ -107,7 +107,7 @@ pub enum Operation {
     Put {
         /// The key to write.
         key: Bytes,
-        /// Its new value; kept as it is, so it should not be a small slice of a large buffer.
+        /// Its new value.
         value: Bytes,
         /// The lease that the key hangs on from now on.
         lease: Option<LeaseId>,
@@ -184,8 +184,8 @@ pub enum Event {
     Put {
         /// The key as it is now.
         current: KeyValue,
-        /// The key as it was.
-        previous: Option<KeyValue>,
+        /// The key as it was; apart, because most keys are written for the first time.
+        previous: Option<Box<KeyValue>>,
     },
     /// A key was deleted.
     Delete {
@@ -194,7 +194,7 @@ pub enum Event {
         /// The revision of the deletion.
         mod_revision: Revision,
         /// The key as it was; known while the history before the deletion is kept.
-        previous: Option<KeyValue>,
+        previous: Option<Box<KeyValue>>,
     },
 }
 
@@ -210,7 +210,7 @@ impl Event {
     /// The key as it was before the change.
     pub fn previous(&self) -> Option<&KeyValue> {
         match self {
-            Self::Put { previous, .. } | Self::Delete { previous, .. } => previous.as_ref(),
+            Self::Put { previous, .. } | Self::Delete { previous, .. } => previous.as_deref(),
         }
     }
 }

@@ -11,17 +11,14 @@ use tokio::sync::oneshot;
 
 use super::disk::{Disk, DiskBatch, Room, Truth};
 use super::leases::Leases;
-use super::record::{
-    ChangeRef, FACT_COMPACTED, RowKey, encode_change, encode_fact, encode_lease, lease_row,
-};
+use super::record::{FACT_COMPACTED, RowKey, encode_fact, encode_lease, lease_row};
 use super::shared::{NEVER_MS, Shared};
 use super::state::{Applied, Sizes, State};
-use crate::commit::Commit;
 use crate::limits::{
     GARBAGE_SLICE_REVISIONS, HISTORY_BYTES_LEAST, LEASE_TTL_SECONDS, LEASES_MAX,
     TRANSACTION_OPERATIONS_MAX,
 };
-use crate::{Event, LeaseId, Operation, Revision, StoreError, Transaction, TransactionResult};
+use crate::{LeaseId, Operation, Revision, StoreError, Transaction, TransactionResult};
 
 /// After a failed write the disk is tried again not more often than this, in milliseconds.
 const RESTORE_PERIOD_MS: i64 = 500;
@@ -145,17 +142,12 @@ impl Committer {
         now_ms: i64,
     ) -> Result<TransactionResult, StoreError> {
         self.admit(&transaction, room)?;
-        let revision = Revision;
         Ok(match state.apply(transaction, now_ms) {
-            Applied::Changed => {
-                let newest = state.pending().last().map_or(0, |commit| commit.revision);
-                TransactionResult::Committed { revision: revision(newest) }
-            }
-            Applied::Unchanged { newest } => {
-                TransactionResult::Committed { revision: revision(newest) }
+            Applied::Changed(revision) | Applied::Unchanged { newest: revision } => {
+                TransactionResult::Committed { revision: Revision(revision) }
             }
             Applied::Conflict { newest, present } => {
-                TransactionResult::Conflict { revision: revision(newest), present }
+                TransactionResult::Conflict { revision: Revision(newest), present }
             }
         })
     }
@@ -182,8 +174,7 @@ impl Committer {
     /// Makes what is pending durable and visible; on failure memory goes back.
     fn flush(&mut self, now_ms: i64) -> Result<(), StoreError> {
         let shared = Arc::clone(&self.shared);
-        let mut batch = DiskBatch::default();
-        shared.state.read().pending().iter().for_each(|commit| encode_commit(commit, &mut batch));
+        let batch = shared.state.write().take_unwritten();
         if batch.is_empty() {
             return Ok(());
         }
@@ -412,31 +403,6 @@ impl Committer {
         let aged = oldest.map(|time_ms| time_ms.saturating_add(self.limits.age_over_ms()));
         let next = aged.into_iter().chain(self.leases.next_expiry_ms()).min();
         self.shared.next_work_ms.store(next.unwrap_or(NEVER_MS), Ordering::Relaxed);
-    }
-}
-
-fn encode_commit(commit: &Commit, batch: &mut DiskBatch) {
-    for (sub, event) in (0..).zip(commit.events.iter()) {
-        let row = RowKey { revision: commit.revision, sub };
-        let change = match event {
-            Event::Put { current, .. } => ChangeRef {
-                time_ms: commit.time_ms,
-                key: &current.key,
-                value: Some(&current.value),
-                create_revision: current.create_revision.0,
-                version: current.version,
-                lease: current.lease.map_or(0, |lease| lease.0),
-            },
-            Event::Delete { key, .. } => ChangeRef {
-                time_ms: commit.time_ms,
-                key,
-                value: None,
-                create_revision: 0,
-                version: 0,
-                lease: 0,
-            },
-        };
-        batch.put(&row.encode(), encode_change(row, &change));
     }
 }
 

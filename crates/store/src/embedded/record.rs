@@ -87,22 +87,33 @@ pub(super) fn record_bytes(key: &[u8], value: &[u8]) -> usize {
     CHANGE_HEADER_BYTES + key.len() + value.len() + CHECKSUM_BYTES
 }
 
-/// A change as it goes to disk.
+/// A value as it goes to disk.
 pub(super) struct ChangeRef<'a> {
     pub(super) time_ms: i64,
     pub(super) key: &'a [u8],
-    /// `None` for a deletion.
-    pub(super) value: Option<&'a [u8]>,
+    pub(super) value: &'a [u8],
     pub(super) create_revision: u64,
     pub(super) version: u64,
     pub(super) lease: i64,
 }
 
-/// Encodes a change for its row.
-pub(super) fn encode_change(row: RowKey, change: &ChangeRef<'_>) -> Bytes {
-    let value = change.value.unwrap_or_default();
-    let mut out = Vec::with_capacity(record_bytes(change.key, value));
-    let kind = if change.value.is_some() { KIND_PUT } else { KIND_DELETE };
+/// Encodes a change for its row: the record, and the value as it lies in there.
+pub(super) fn encode_put(row: RowKey, change: &ChangeRef<'_>) -> (Bytes, Bytes) {
+    let record = encode_change(row, KIND_PUT, change);
+    let value_at = CHANGE_HEADER_BYTES + change.key.len();
+    let value = record.slice(value_at..value_at + change.value.len());
+    (record, value)
+}
+
+/// Encodes a deletion for its row.
+pub(super) fn encode_deletion(row: RowKey, time_ms: i64, key: &[u8]) -> Bytes {
+    let (create_revision, version, lease) = (0, 0, 0);
+    let change = ChangeRef { time_ms, key, value: &[], create_revision, version, lease };
+    encode_change(row, KIND_DELETE, &change)
+}
+
+fn encode_change(row: RowKey, kind: u8, change: &ChangeRef<'_>) -> Bytes {
+    let mut out = Vec::with_capacity(record_bytes(change.key, change.value));
     out.extend_from_slice(&[FORMAT_VERSION, kind, 0, 0]);
     let key_bytes = u32::try_from(change.key.len()).unwrap_or(u32::MAX);
     out.extend_from_slice(&key_bytes.to_le_bytes());
@@ -111,7 +122,7 @@ pub(super) fn encode_change(row: RowKey, change: &ChangeRef<'_>) -> Bytes {
     out.extend_from_slice(&change.version.to_le_bytes());
     out.extend_from_slice(&change.lease.to_le_bytes());
     out.extend_from_slice(change.key);
-    out.extend_from_slice(value);
+    out.extend_from_slice(change.value);
     seal(&row.encode(), out)
 }
 
@@ -208,27 +219,23 @@ mod tests {
     const ROW: RowKey = RowKey { revision: 7, sub: 2 };
 
     fn change(value: Option<&[u8]>) -> Bytes {
-        encode_change(
-            ROW,
-            &ChangeRef {
-                time_ms: -5,
-                key: b"key",
-                value,
-                create_revision: 3,
-                version: 4,
-                lease: -9,
-            },
-        )
+        let Some(value) = value else { return encode_deletion(ROW, -5, b"key") };
+        let (create_revision, version, lease) = (3, 4, -9);
+        let change = ChangeRef { time_ms: -5, key: b"key", value, create_revision, version, lease };
+        let (record, kept) = encode_put(ROW, &change);
+        assert_eq!(kept, value);
+        record
     }
 
     #[test]
     fn a_change_reads_back_as_it_was_written() {
-        for value in [Some(&b"value"[..]), Some(b""), None] {
+        for (value, numbers) in
+            [(Some(&b"value"[..]), (3, 4, -9)), (Some(b""), (3, 4, -9)), (None, (0, 0, 0))]
+        {
             let record = decode_change(ROW, &change(value)).unwrap();
-            assert_eq!(record.key, "key");
+            assert_eq!((&record.key[..], record.time_ms), (&b"key"[..], -5));
             assert_eq!(record.value.as_deref(), value);
-            assert_eq!((record.time_ms, record.lease), (-5, -9));
-            assert_eq!((record.create_revision, record.version), (3, 4));
+            assert_eq!((record.create_revision, record.version, record.lease), numbers);
         }
     }
 

@@ -14,8 +14,8 @@ use fjall::PersistMode;
 
 use super::fjall_disk::{FjallDisk, Open, create, failed, io, make_current};
 use super::record::{
-    ChangeRef, FACT_COMPACTED, FACT_FORMAT, FORMAT_VERSION, RowKey, encode_change, encode_fact,
-    encode_lease, lease_row,
+    ChangeRef, FACT_COMPACTED, FACT_FORMAT, FORMAT_VERSION, RowKey, encode_fact, encode_lease,
+    encode_put, lease_row,
 };
 use super::recover::SKIPPED_REVISIONS;
 use crate::snapshot::{self, Entry, SnapshotError, SnapshotSummary};
@@ -71,12 +71,12 @@ impl Writer {
                 let change = ChangeRef {
                     time_ms: self.time_ms,
                     key: &item.key,
-                    value: Some(&item.value),
+                    value: &item.value,
                     create_revision: item.create_revision.0,
                     version: item.version,
                     lease: item.lease.map_or(0, |lease| lease.0),
                 };
-                let record = encode_change(row, &change);
+                let (record, _value) = encode_put(row, &change);
                 self.batch.insert(&self.open.keyspace, row.encode().to_vec(), record);
             }
             Entry::Lease { id, ttl_seconds } => {

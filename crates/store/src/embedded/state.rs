@@ -9,16 +9,17 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::chain::Version;
+use super::disk::DiskBatch;
 use super::index::Index;
-use super::record::{RowKey, record_bytes};
+use super::record::{ChangeRef, RowKey, encode_deletion, encode_put, record_bytes};
 use crate::commit::Commit;
 use crate::{Compare, Event, KeyRange, KeyValue, Operation, Revision, StoreError, Transaction};
 
 /// What became of a transaction.
 #[derive(Debug)]
 pub(super) enum Applied {
-    /// Applied at the state's new newest revision, not yet visible.
-    Changed,
+    /// Applied at this revision, not yet visible.
+    Changed(u64),
     /// Nothing to do; `newest` as of then.
     Unchanged { newest: u64 },
     /// A comparison failed.
@@ -40,6 +41,9 @@ pub(super) struct State {
     pub(super) keys: Index,
     history: VecDeque<Commit>,
     pending: Vec<Commit>,
+    /// The rows of what is pending. Their records hold the values of the versions: the engine's memory and
+    /// this one share them.
+    unwritten: DiskBatch,
     newest: u64,
     visible: u64,
     compacted: u64,
@@ -66,9 +70,9 @@ impl State {
         &self.history
     }
 
-    /// The commits applied since the last publish, oldest first.
-    pub(super) fn pending(&self) -> &[Commit] {
-        &self.pending
+    /// Takes the rows of what was applied since they were last taken.
+    pub(super) fn take_unwritten(&mut self) -> DiskBatch {
+        std::mem::take(&mut self.unwritten)
     }
 
     /// The revision to read at when `requested` was asked for.
@@ -112,14 +116,14 @@ impl State {
         let mut events = Vec::with_capacity(transaction.operations.len());
         for operation in transaction.operations {
             let sub = u32::try_from(events.len()).unwrap_or(u32::MAX);
-            events.extend(self.apply_operation(operation, revision, sub));
+            events.extend(self.apply_operation(operation, RowKey { revision, sub }, time_ms));
         }
         if events.is_empty() {
             return Applied::Unchanged { newest: self.newest };
         }
         self.newest = revision;
         self.pending.push(Commit::new(revision, time_ms, events));
-        Applied::Changed
+        Applied::Changed(revision)
     }
 
     fn holds(&self, compare: &Compare) -> bool {
@@ -134,55 +138,68 @@ impl State {
         (!newest.is_deletion()).then(|| newest.key_value(key))
     }
 
-    fn apply_operation(&mut self, operation: Operation, revision: u64, sub: u32) -> Option<Event> {
+    fn apply_operation(
+        &mut self,
+        operation: Operation,
+        row: RowKey,
+        time_ms: i64,
+    ) -> Option<Event> {
         match operation {
             Operation::Put { key, value, lease } => {
                 let lease = lease.map_or(0, |lease| lease.0);
-                Some(self.put(key, value, lease, revision, sub))
+                Some(self.put(key, &value, lease, row, time_ms))
             }
-            Operation::Delete { key } => self.delete(&key, revision, sub),
+            Operation::Delete { key } => {
+                let previous = self.present(&key)?;
+                self.unwritten.put(&row.encode(), encode_deletion(row, time_ms, &previous.key));
+                Some(self.push_deletion(key, Some(previous), row))
+            }
         }
     }
 
-    fn put(&mut self, key: Bytes, value: Bytes, lease: i64, revision: u64, sub: u32) -> Event {
+    fn put(&mut self, key: Bytes, value: &[u8], lease: i64, row: RowKey, time_ms: i64) -> Event {
         let (key, previous) = self.newest_value(key);
-        let created = previous.as_ref().map_or(revision, |previous| previous.create_revision.0);
-        let version = Version {
-            mod_revision: revision,
+        let created = previous.as_ref().map_or(row.revision, |before| before.create_revision.0);
+        let number = previous.as_ref().map_or(0, |previous| previous.version) + 1;
+        let change = ChangeRef {
+            time_ms,
+            key: &key,
+            value,
             create_revision: created,
-            version: previous.as_ref().map_or(0, |previous| previous.version) + 1,
+            version: number,
             lease,
-            sub,
+        };
+        let (record, value) = encode_put(row, &change);
+        self.unwritten.put(&row.encode(), record);
+        let version = Version {
+            mod_revision: row.revision,
+            create_revision: created,
+            version: number,
+            lease,
+            sub: row.sub,
             value,
         };
         let current = version.key_value(&key);
         self.push(key, version);
-        Event::Put { current, previous }
+        Event::Put { current, previous: previous.map(Box::new) }
     }
 
-    fn delete(&mut self, key: &Bytes, revision: u64, sub: u32) -> Option<Event> {
-        let previous = self.present(key)?;
-        Some(self.push_deletion(key.clone(), Some(previous), revision, sub))
-    }
-
-    fn push_deletion(
-        &mut self,
-        key: Bytes,
-        previous: Option<KeyValue>,
-        revision: u64,
-        sub: u32,
-    ) -> Event {
+    fn push_deletion(&mut self, key: Bytes, previous: Option<KeyValue>, row: RowKey) -> Event {
         let key = previous.as_ref().map_or(key, |previous| previous.key.clone());
         let version = Version {
-            mod_revision: revision,
+            mod_revision: row.revision,
             create_revision: 0,
             version: 0,
             lease: 0,
-            sub,
+            sub: row.sub,
             value: Bytes::new(),
         };
         self.push(key.clone(), version);
-        Event::Delete { key, mod_revision: Revision(revision), previous }
+        Event::Delete {
+            key,
+            mod_revision: Revision(row.revision),
+            previous: previous.map(Box::new),
+        }
     }
 
     /// The key as the index holds it, so that one allocation serves all, and its newest value.
@@ -213,6 +230,7 @@ impl State {
 
     /// Forgets everything applied since the last publish.
     pub(super) fn roll_back(&mut self) {
+        self.unwritten = DiskBatch::default();
         for commit in std::mem::take(&mut self.pending).into_iter().rev() {
             for event in commit.events.iter().rev() {
                 self.pop(event.key());

@@ -38,7 +38,7 @@ pub(super) fn key_value(keys: &Keys, found: wire::KeyValue) -> Option<KeyValue> 
 
 fn event(keys: &Keys, event: wire::Event) -> Option<Event> {
     let current = key_value(keys, event.kv?)?;
-    let previous = event.prev_kv.and_then(|previous| key_value(keys, previous));
+    let previous = event.prev_kv.and_then(|previous| key_value(keys, previous)).map(Box::new);
     Some(if event.kind == wire::EVENT_DELETE {
         let KeyValue { key, mod_revision, .. } = current;
         Event::Delete { key, mod_revision, previous }

@@ -40,9 +40,9 @@ impl Loader {
             Some(version) => {
                 let current = version.key_value(&key);
                 self.state.push(key.clone(), version);
-                Event::Put { current, previous }
+                Event::Put { current, previous: previous.map(Box::new) }
             }
-            None => self.state.push_deletion(key.clone(), previous, row.revision, row.sub),
+            None => self.state.push_deletion(key.clone(), previous, row),
         };
         self.events.push(event);
     }
