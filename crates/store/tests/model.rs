@@ -111,14 +111,14 @@ impl Model {
                         lease: *lease,
                     };
                     state.insert(key.clone(), current.clone());
-                    events.push(Event::Put { current, previous });
+                    events.push(Event::Put { current, previous: previous.map(Box::new) });
                 }
                 Operation::Delete { key } if previous.is_some() => {
                     state.remove(key);
                     events.push(Event::Delete {
                         key: key.clone(),
                         mod_revision: revision,
-                        previous,
+                        previous: previous.map(Box::new),
                     });
                 }
                 Operation::Delete { .. } => {}
