@@ -7,6 +7,7 @@ pub mod access;
 #[doc(hidden)]
 pub mod fuzzing;
 mod metrics;
+mod node_logs;
 mod route;
 pub mod session;
 mod spdy;

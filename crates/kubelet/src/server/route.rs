@@ -15,10 +15,10 @@ use serde_json::json;
 
 use super::access::{Access, Attributes, Caller, Refusal};
 use super::session::{StreamOptions, Target};
-use super::{LogOptions, LogStream, RequestError, metrics, stats, upgrade, websocket};
+use super::{LogOptions, LogStream, RequestError, metrics, node_logs, stats, upgrade, websocket};
 use crate::Kubelet;
 
-type Body = BoxBody<Bytes, std::convert::Infallible>;
+pub(super) type Body = BoxBody<Bytes, std::convert::Infallible>;
 type Query = Vec<(String, String)>;
 
 /// Answers one request.
@@ -73,7 +73,11 @@ fn text(status: StatusCode, message: String) -> Response<Body> {
     respond(status, "text/plain; charset=utf-8", message.into())
 }
 
-fn respond(status: StatusCode, content_type: &'static str, body: Bytes) -> Response<Body> {
+pub(super) fn respond(
+    status: StatusCode,
+    content_type: &'static str,
+    body: Bytes,
+) -> Response<Body> {
     let mut response = Response::new(Full::new(body).boxed());
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(content_type));
@@ -113,6 +117,11 @@ async fn route(
         ["metrics", "probes"] => Ok(exposition(metrics::probes(kubelet))),
         ["containerLogs", namespace, pod, container] => {
             logs(kubelet, target(namespace, pod, "", container), &query).await
+        }
+        ["logs", ..] => {
+            let root = kubelet.shared.config.log_root.clone();
+            let below = path.trim_start_matches('/').strip_prefix("logs").unwrap_or_default();
+            node_logs::answer(root, request.method(), decode(below, false)).await
         }
         ["exec" | "attach" | "run" | "portForward", ..] => {
             session(kubelet, &segments, query, request).await
@@ -254,10 +263,10 @@ async fn logs(
 }
 
 /// A stream that is polled by one owner only, and so may be shared without a lock being held.
-struct SyncStream<S>(parking_lot::Mutex<std::pin::Pin<Box<S>>>);
+pub(super) struct SyncStream<S>(parking_lot::Mutex<std::pin::Pin<Box<S>>>);
 
 impl<S> SyncStream<S> {
-    fn new(stream: S) -> Self {
+    pub(super) fn new(stream: S) -> Self {
         Self(parking_lot::Mutex::new(Box::pin(stream)))
     }
 }

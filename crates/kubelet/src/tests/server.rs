@@ -99,6 +99,33 @@ async fn lists_figures_and_refusals() {
     assert_eq!(get(&bench, "/exec/ns/p/a?command=x&output=1").await.0, StatusCode::BAD_REQUEST);
 }
 
+#[tokio::test]
+async fn the_folder_of_logs_is_served_and_nothing_else() {
+    let bench = Bench::start().await;
+    let root = &bench.kubelet.shared.config.log_root;
+    std::fs::create_dir_all(root.join("node/p")).unwrap();
+    std::fs::create_dir_all(root.join("links")).unwrap();
+    std::fs::write(root.join("node/p/0.log"), "line\n").unwrap();
+    std::os::unix::fs::symlink(root.join("node/p/0.log"), root.join("links/c.log")).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", root.join("links/out")).unwrap();
+
+    let (status, page) = get(&bench, "/logs/").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(page.contains("<a href=\"node/\">node/</a>\n"), "{page}");
+    for path in ["/logs/node/p/0.log", "/logs/links/c.log"] {
+        assert_eq!(get(&bench, path).await, (StatusCode::OK, "line\n".into()), "{path}");
+    }
+    for (path, status) in [
+        ("/logs/node", StatusCode::MOVED_PERMANENTLY),
+        ("/logs/node/p/0.log/", StatusCode::MOVED_PERMANENTLY),
+        ("/logs/node/none", StatusCode::NOT_FOUND),
+        ("/logs/links/out", StatusCode::FORBIDDEN),
+        ("/logs/%2e%2e/", StatusCode::FORBIDDEN),
+    ] {
+        assert_eq!(get(&bench, path).await.0, status, "{path}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn logs_are_read_and_followed_to_the_end() {
     let bench = Bench::start().await;
