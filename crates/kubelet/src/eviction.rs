@@ -1,19 +1,23 @@
-//! Watching memory, disk and process ids, and ending pods when there is too little.
+//! Watching memory, disk and process ids, and ending pods when there is too little, or when they take more of the disk
+//! than they may. Which one and why is decided in `podlife::eviction`.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use client::EventKind;
 use cri::PodSandboxStatsFilter;
 use k8s_openapi::api::core::v1::Pod;
-use podlife::eviction::{self, Candidate, Level, Levels, Pressure, Shortage, Signal};
+use podlife::eviction::storage::StorageLimits;
+use podlife::eviction::usage::PodUsage;
+use podlife::eviction::victim::{self, Candidate};
+use podlife::eviction::{self, Level, Levels, Pressure, Shortage, Signal};
+use podlife::observed::pod_labels;
+use podlife::pod;
 use podlife::status::Verdict;
-use podlife::{pod, quantity};
 
-use crate::limits::{EVICTION_PERIOD, VOLUME_USAGE_PERIOD};
+use crate::limits::{EVICTION_GRACE_S, EVICTION_PERIOD, STORAGE_LIMIT_PERIOD};
 use crate::node::{machine, subject};
 use crate::shared::{self, Shared};
-use crate::{image_gc, pods};
+use crate::{image_gc, pods, usage};
 
 #[derive(Default)]
 struct Watch {
@@ -70,7 +74,7 @@ fn inodes(disk: &machine::Disk) -> Level {
 
 fn report(shared: &Shared, watch: &mut Watch, shortages: &[Shortage]) {
     let now = shared.clock.now();
-    let has = |resources: &[&str]| shortages.iter().any(|it| resources.contains(&it.resource));
+    let has = |resources: &[&str]| shortages.iter().any(|it| resources.contains(&it.resource()));
     let pressure = shared::Pressure {
         memory: watch.memory.observe(has(&["memory"]), now),
         disk: watch.disk.observe(has(&["ephemeral-storage", "inodes"]), now),
@@ -85,105 +89,105 @@ fn report(shared: &Shared, watch: &mut Watch, shortages: &[Shortage]) {
 
 /// Removes what nobody needs, and if that cannot help, ends one pod.
 async fn relieve(shared: &Shared, shortage: &Shortage) {
-    let resource = shortage.resource;
+    let resource = shortage.resource();
     let text = format!("Attempting to reclaim {resource}");
     let reason = "EvictionThresholdMet";
     shared.events.about(&subject(shared), EventKind::Warning, reason, text);
-    if matches!(resource, "ephemeral-storage" | "inodes")
-        && image_gc::remove_unused(shared).await > 0
-    {
+    if shortage.is_of_disk() && image_gc::remove_unused(shared).await > 0 {
         return;
     }
-    let Some(victim) = choose(shared).await else {
+    if !end_one(shared, shortage).await {
         tracing::warn!(resource, "too little is left, and no pod can be ended");
-        return;
-    };
-    let message = format!(
-        "The node was low on resource: {resource}. Threshold quantity: {}, available: {}. ",
-        shortage.threshold, shortage.available
-    );
-    evict(shared, &victim, message, Some(0));
+    }
 }
 
-async fn choose(shared: &Shared) -> Option<Arc<Pod>> {
-    let stats = shared.runtime.list_pod_sandbox_stats(&PodSandboxStatsFilter::default()).await;
-    let stats = stats.unwrap_or_default();
-    let used = |uid: &str| {
-        let found = stats.iter().find(|it| it.attributes.metadata.uid == uid);
-        let bytes = found.and_then(|it| it.memory.as_ref()?.working_set_bytes);
-        bytes.and_then(|it| i64::try_from(it).ok()).unwrap_or(0)
-    };
-    let all: Vec<Arc<Pod>> = shared
-        .pods
-        .list()
-        .into_iter()
-        .filter(|it| !pod::is_finished(it) && it.metadata.deletion_timestamp.is_none())
-        .collect();
+/// Ends the pod that has to go; whether there is one.
+async fn end_one(shared: &Shared, shortage: &Shortage) -> bool {
+    let pods = active(shared);
+    let Some(usages) = usages(shared, &pods, shortage.is_of_disk()).await else { return false };
+    let layers = image_gc::layer_disk(shared).await;
+    let all = pods.iter().zip(&usages);
     let candidates: Vec<Candidate<'_>> =
-        all.iter().map(|it| Candidate { pod: it, memory_bytes: used(pod::uid(it)) }).collect();
-    let uid = pod::uid(eviction::victim(&candidates)?).to_owned();
-    all.into_iter().find(|it| pod::uid(it) == uid)
+        all.map(|(pod, usage)| Candidate { pod, usage: usage.as_ref() }).collect();
+    let Some(victim) = victim::victim(shortage, layers, &candidates) else { return false };
+    evict(shared, victim.pod, victim::message(shortage, &victim));
+    true
 }
 
-fn evict(shared: &Shared, pod: &Pod, message: String, grace: Option<i64>) {
+/// What each pod uses, files only where they matter; `None`: the runtime does not tell.
+async fn usages(
+    shared: &Shared,
+    pods: &[Arc<Pod>],
+    with_files: bool,
+) -> Option<Vec<Option<PodUsage>>> {
+    let listed = shared.runtime.list_pod_sandbox_stats(&PodSandboxStatsFilter::default()).await;
+    let all = listed.inspect_err(|error| tracing::warn!(%error, "cannot measure pods")).ok()?;
+    let mut usages = Vec::new();
+    for pod in pods {
+        let stats = usage::find(&all, pod);
+        usages.push(match stats {
+            Some(stats) if with_files => {
+                Some(usage::measured(&shared.config, pod, Some(stats)).await)
+            }
+            stats => stats.map(usage::shown),
+        });
+    }
+    Some(usages)
+}
+
+/// The pods that have neither ended nor been told to.
+fn active(shared: &Shared) -> Vec<Arc<Pod>> {
+    let mut pods = shared.pods.list();
+    pods.retain(|pod| {
+        !pod::is_finished(pod)
+            && pod.metadata.deletion_timestamp.is_none()
+            && !is_ending(shared, pod)
+    });
+    pods
+}
+
+/// Whether the worker knows of an end that the API does not have yet.
+fn is_ending(shared: &Shared, pod: &Pod) -> bool {
+    shared.registry.get(pod::uid(pod)).is_some_and(|signals| {
+        matches!(signals.status.lock().phase.as_deref(), Some("Succeeded" | "Failed"))
+    })
+}
+
+fn evict(shared: &Shared, pod: &Pod, message: String) {
     let Some(signals) = shared.registry.get(pod::uid(pod)) else { return };
     shared.events.pod(pod, EventKind::Warning, "Evicted", message.clone());
     let verdict = Verdict { reason: "Evicted".to_owned(), message };
-    *signals.verdict.lock() = Some(pods::Sentence { verdict, grace });
+    *signals.verdict.lock() = Some(pods::Sentence { verdict, grace_s: EVICTION_GRACE_S });
     signals.wake.notify_one();
 }
 
-/// Measures volumes with a limit and ends the pods whose volumes have grown beyond it.
-pub(crate) async fn watch_volumes(shared: Arc<Shared>) {
+/// Ends the pods that take more local storage than they may, for as long as the kubelet runs. Those without limits
+/// are not measured.
+pub(crate) async fn watch_limits(shared: Arc<Shared>) {
     loop {
-        shared.clock.sleep(VOLUME_USAGE_PERIOD).await;
-        for pod in shared.pods.list() {
-            for (volume, limit, path) in limited(&shared, &pod) {
-                let bytes = quantity::value(&limit);
-                let measuring = tokio::task::spawn_blocking(move || used_bytes(&path));
-                let used = measuring.await.unwrap_or(0);
-                if bytes > 0 && used > u64::try_from(bytes).unwrap_or(u64::MAX) {
-                    let message = format!(
-                        "Usage of EmptyDir volume \"{volume}\" exceeds the limit \"{}\". ",
-                        limit.0
-                    );
-                    evict(&shared, &pod, message, None);
-                }
+        shared.clock.sleep(STORAGE_LIMIT_PERIOD).await;
+        for pod in active(&shared) {
+            let limits = StorageLimits::of(&pod);
+            if limits.is_empty() {
+                continue;
+            }
+            if let Some(message) = exceeded(&shared, &pod, &limits).await {
+                evict(&shared, &pod, message);
             }
         }
     }
 }
 
-type Limited = (String, k8s_openapi::apimachinery::pkg::api::resource::Quantity, PathBuf);
-
-/// The volumes on disk that have a limit.
-fn limited(shared: &Shared, pod: &Pod) -> Vec<Limited> {
-    if pod::is_finished(pod) || pod.metadata.deletion_timestamp.is_some() {
-        return Vec::new();
-    }
-    let directory = shared.config.pod_directory(pod::uid(pod));
-    let volumes = pod::spec(pod).volumes.iter().flatten();
-    volumes
-        .filter_map(|volume| {
-            let source = volume.empty_dir.as_ref()?;
-            let limit = source.size_limit.clone()?;
-            let on_disk = source.medium.as_deref().unwrap_or_default().is_empty();
-            let path = directory.join("volumes/kubernetes.io~empty-dir").join(&volume.name);
-            on_disk.then(|| (volume.name.clone(), limit, path))
-        })
-        .collect()
-}
-
-/// Bytes that a directory takes on disk, links not followed.
-fn used_bytes(path: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt as _;
-    let Ok(entries) = std::fs::read_dir(path) else { return 0 };
-    entries
-        .flatten()
-        .filter_map(|entry| Some((entry.path(), entry.path().symlink_metadata().ok()?)))
-        .map(|(path, metadata)| {
-            let below = if metadata.is_dir() { used_bytes(&path) } else { 0 };
-            metadata.blocks() * 512 + below
-        })
-        .sum()
+async fn exceeded(shared: &Shared, pod: &Pod, limits: &StorageLimits) -> Option<String> {
+    let filter = PodSandboxStatsFilter {
+        label_selector: pod_labels(pod::uid(pod)),
+        ..PodSandboxStatsFilter::default()
+    };
+    let listed = shared.runtime.list_pod_sandbox_stats(&filter).await;
+    let stats = listed.inspect_err(|error| {
+        tracing::warn!(pod = %pod::described(pod), %error, "cannot measure a pod");
+    });
+    let stats = stats.ok()?;
+    let used = usage::measured(&shared.config, pod, usage::find(&stats, pod)).await;
+    limits.exceeded(&used, image_gc::layer_disk(shared).await)
 }

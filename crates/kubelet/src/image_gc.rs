@@ -1,12 +1,14 @@
 //! Removing images that no container uses, when their disk gets full.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use cri::{ContainerFilter, Image, ImageFilter, ImageSpec};
 use jiff::Timestamp;
+use podlife::eviction::usage::LayerDisk;
 
 use crate::config::ImageCollection;
 use crate::limits::{IMAGE_AGE_MIN, IMAGE_GC_PERIOD};
@@ -18,6 +20,18 @@ pub(crate) async fn file_system(shared: &Shared) -> Option<PathBuf> {
     let info = shared.images.image_fs_info().await.ok()?;
     let first = info.image_filesystems.first()?;
     (!first.mountpoint.is_empty()).then(|| PathBuf::from(&first.mountpoint))
+}
+
+/// Whether images and layers have a disk of their own.
+pub(crate) async fn layer_disk(shared: &Shared) -> LayerDisk {
+    let device = |path: &Path| std::fs::metadata(path).map(|about| about.dev()).ok();
+    let images = file_system(shared).await.and_then(|path| device(&path));
+    // A place that cannot be looked at is another machine's, or not there yet.
+    if images.is_some() && images != device(&shared.config.root) {
+        LayerDisk::Apart
+    } else {
+        LayerDisk::Shared
+    }
 }
 
 /// Looks at images for as long as the kubelet runs.

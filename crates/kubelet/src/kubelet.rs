@@ -157,7 +157,7 @@ impl Kubelet {
         scope.spawn_until_cancelled("node status", node::run(Arc::clone(shared)));
         scope.spawn_until_cancelled("log rotation", logs::rotation::run(Arc::clone(shared)));
         scope.spawn_until_cancelled("eviction", eviction::run(Arc::clone(shared)));
-        scope.spawn_until_cancelled("volume limits", eviction::watch_volumes(Arc::clone(shared)));
+        scope.spawn_until_cancelled("storage limits", eviction::watch_limits(Arc::clone(shared)));
         scope.spawn_until_cancelled("image removal", image_gc::run(Arc::clone(shared)));
     }
 }

@@ -25,6 +25,7 @@ mod shared;
 mod status_writer;
 mod sweep;
 mod tokens;
+mod usage;
 mod volumes;
 mod worker;
 

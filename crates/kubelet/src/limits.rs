@@ -72,8 +72,12 @@ pub const EVICTION_PERIOD: Duration = Duration::from_secs(10);
 pub const IMAGE_GC_PERIOD: Duration = Duration::from_secs(300);
 /// How long an image must have been unused before it is removed.
 pub const IMAGE_AGE_MIN: Duration = Duration::from_secs(120);
-/// How often a volume's disk use is measured against its limit.
-pub const VOLUME_USAGE_PERIOD: Duration = Duration::from_secs(60);
+/// How long the containers of a pod that is evicted have to end, in seconds.
+pub const EVICTION_GRACE_S: i64 = 1;
+/// How often the local storage of pods is measured against their limits.
+pub const STORAGE_LIMIT_PERIOD: Duration = Duration::from_secs(10);
+/// Files of one volume that are measured; more take more time than a limit is worth.
+pub const FILES_MEASURED_MAX: usize = 1 << 20;
 
 const _: () = assert!(LEASE_PERIOD.as_secs() * 2 < LEASE_SECONDS as u64);
 const _: () = assert!(POD_PAUSE_MIN.as_millis() < POD_PAUSE_MAX.as_millis());

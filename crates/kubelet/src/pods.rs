@@ -23,8 +23,8 @@ use crate::worker::Worker;
 #[derive(Clone, Debug)]
 pub(crate) struct Sentence {
     pub(crate) verdict: podlife::status::Verdict,
-    /// Seconds for the containers to end; `None`: the pod's own.
-    pub(crate) grace: Option<i64>,
+    /// Seconds for the containers to end, instead of the pod's own.
+    pub(crate) grace_s: i64,
 }
 
 /// What others know of a pod's worker.

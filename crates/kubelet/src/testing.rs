@@ -9,6 +9,7 @@ use std::time::Duration;
 use client::Client;
 use clock::Clock;
 use k8s_openapi::api::core::v1::Pod;
+use podlife::eviction::Thresholds;
 use serde_json::{Value, json};
 
 use crate::{Config, Kubelet};
@@ -27,6 +28,12 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) async fn start() -> Self {
+        // What this machine has left is none of a test's business.
+        Self::start_under(Thresholds::none()).await
+    }
+
+    /// As [`Self::start`], with these thresholds for evictions.
+    pub(crate) async fn start_under(eviction: Thresholds) -> Self {
         let clock = Clock::simulated("2026-01-01T00:00:00Z".parse().unwrap());
         let api = FakeApi::new(clock.clone());
         let service = json!({"metadata": {"name": "kubernetes", "namespace": "default"},
@@ -34,7 +41,7 @@ impl Bench {
         api.put("services", service);
         let runtime = Arc::new(FakeRuntime::new(clock.clone()));
         let directory = tempfile::tempdir().unwrap();
-        Self::start_with(api, runtime, clock, directory).await
+        Self::start_with(api, runtime, clock, directory, eviction).await
     }
 
     async fn start_with(
@@ -42,6 +49,7 @@ impl Bench {
         runtime: Arc<FakeRuntime>,
         clock: Clock,
         directory: tempfile::TempDir,
+        eviction: Thresholds,
     ) -> Self {
         let scope = task::Scope::new();
         let client = Client::new(api.client(), Arc::new(api.clone()), scope.clone());
@@ -54,8 +62,7 @@ impl Bench {
             cluster_dns: vec!["10.43.0.10".parse().unwrap()],
             resolv_conf: directory.path().join("resolv.conf"),
             clock: clock.clone(),
-            // What this machine has left is none of a test's business.
-            eviction: podlife::eviction::Thresholds::none(),
+            eviction,
             ..Config::new("node")
         };
         let services = Arc::clone(&runtime);
@@ -67,7 +74,8 @@ impl Bench {
     /// Ends this kubelet and starts another over the same API, runtime and directories.
     pub(crate) async fn restart(self) -> Self {
         assert!(self.scope.finish(Duration::from_secs(5)).await);
-        Self::start_with(self.api, self.runtime, self.clock, self.directory).await
+        let eviction = self.kubelet.shared.config.eviction.clone();
+        Self::start_with(self.api, self.runtime, self.clock, self.directory, eviction).await
     }
 
     /// Creates a pod `p` of that spec on the node.

@@ -108,14 +108,18 @@ impl Context<'_> {
 
     /// The directory of a volume.
     pub(crate) fn directory(&self, plugin: &str, volume: &str) -> PathBuf {
-        let pod = self.config.pod_directory(pod::uid(self.pod));
-        pod.join("volumes").join(names::escaped(plugin)).join(volume)
+        directory(&self.config.pod_directory(pod::uid(self.pod)), plugin, volume)
     }
 
     pub(crate) fn fs_group(&self) -> Option<u32> {
         let context = pod::spec(self.pod).security_context.as_ref()?;
         context.fs_group.and_then(|group| u32::try_from(group).ok())
     }
+}
+
+/// The directory of a volume, below that of its pod.
+pub(crate) fn directory(pod: &Path, plugin: &str, volume: &str) -> PathBuf {
+    pod.join("volumes").join(names::escaped(plugin)).join(volume)
 }
 
 /// A volume that failed, with its name.

@@ -1,13 +1,17 @@
-//! When the node has too little of something, and which pod has to go.
+//! When the node has too little of something. Which pod has to go for that is in [`victim`]; which one has taken more
+//! of the local storage than it may, whatever the node has left, in [`storage`].
+
+pub mod storage;
+pub mod usage;
+pub mod victim;
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
 
-use crate::{pod, quantity, resources};
+use crate::quantity::{self, Form};
 
 /// How long a pressure is reported after it ended.
 pub const PRESSURE_LINGERS: Duration = Duration::from_secs(300);
@@ -53,7 +57,7 @@ impl Signal {
     }
 
     /// The resource that there is too little of, as events and messages name it.
-    fn resource(self) -> &'static str {
+    pub fn resource(self) -> &'static str {
         match self {
             Self::Memory => "memory",
             Self::Disk | Self::ImageDisk => "ephemeral-storage",
@@ -62,10 +66,11 @@ impl Signal {
         }
     }
 
-    fn shown(self, amount: u64) -> String {
+    /// How upstream writes amounts of it.
+    fn form(self) -> Form {
         match self {
-            Self::Memory | Self::Disk | Self::ImageDisk => format!("{}Ki", amount / 1024),
-            Self::DiskInodes | Self::ImageDiskInodes | Self::ProcessIds => amount.to_string(),
+            Self::Memory | Self::Disk | Self::ImageDisk => Form::Binary,
+            Self::DiskInodes | Self::ImageDiskInodes | Self::ProcessIds => Form::Decimal,
         }
     }
 }
@@ -80,7 +85,14 @@ pub enum Threshold {
 }
 
 impl Threshold {
-    fn of(self, total: u64) -> u64 {
+    /// The amount and its text: as upstream, a share is written with binary suffixes whatever it is of.
+    fn of(self, total: u64, signal: Signal) -> (u64, String) {
+        let amount = self.amount(total);
+        let form = if matches!(self, Self::Share(_)) { Form::Binary } else { signal.form() };
+        (amount, quantity::text(amount, form))
+    }
+
+    fn amount(self, total: u64) -> u64 {
         match self {
             Self::Amount(amount) => amount,
             Self::Share(share) => {
@@ -179,23 +191,35 @@ pub type Levels = BTreeMap<Signal, Level>;
 /// Something there is too little of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shortage {
-    /// `memory`, `ephemeral-storage`, `inodes` or `pids`.
-    pub resource: &'static str,
+    /// What was watched.
+    pub signal: Signal,
     /// The threshold as text.
     pub threshold: String,
     /// What is available as text.
     pub available: String,
 }
 
+impl Shortage {
+    /// `memory`, `ephemeral-storage`, `inodes` or `pids`.
+    pub fn resource(&self) -> &'static str {
+        self.signal.resource()
+    }
+
+    /// Whether it is one of bytes or inodes on a disk.
+    pub fn is_of_disk(&self) -> bool {
+        !matches!(self.signal, Signal::Memory | Signal::ProcessIds)
+    }
+}
+
 /// What there is too little of, the most urgent first.
 pub fn shortages(levels: &Levels, thresholds: &Thresholds) -> Vec<Shortage> {
     let shortage = |signal: Signal| {
         let level = levels.get(&signal).filter(|level| level.total > 0)?;
-        let threshold = thresholds.0.get(&signal)?.of(level.total);
-        (level.free < threshold).then(|| Shortage {
-            resource: signal.resource(),
-            threshold: signal.shown(threshold),
-            available: signal.shown(level.free),
+        let (least, threshold) = thresholds.0.get(&signal)?.of(level.total, signal);
+        (level.free < least).then(|| Shortage {
+            signal,
+            threshold,
+            available: quantity::text(level.free, signal.form()),
         })
     };
     SIGNALS.into_iter().filter_map(shortage).collect()
@@ -219,33 +243,9 @@ impl Pressure {
     }
 }
 
-/// A pod that could go, with the memory it uses.
-#[derive(Clone, Copy, Debug)]
-pub struct Candidate<'a> {
-    /// The pod.
-    pub pod: &'a Pod,
-    /// Bytes of working set.
-    pub memory_bytes: i64,
-}
-
-/// The pod to end: one that uses more than it asked for, of low priority, by how much it is over. Pods
-/// that the system depends on stay.
-pub fn victim<'a>(candidates: &[Candidate<'a>]) -> Option<&'a Pod> {
-    let over = |candidate: &Candidate<'_>| {
-        candidate.memory_bytes - resources::pod_request(candidate.pod, "memory")
-    };
-    let priority = |candidate: &Candidate<'_>| pod::spec(candidate.pod).priority.unwrap_or(0);
-    candidates
-        .iter()
-        .filter(|candidate| !pod::is_critical(candidate.pod))
-        .max_by_key(|it| (over(it) > 0, std::cmp::Reverse(priority(it)), over(it)))
-        .map(|candidate| candidate.pod)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn shortages_are_named() {
@@ -253,18 +253,19 @@ mod tests {
             (Signal::Memory, Level { total: 1 << 30, free: 50 << 20 }),
             (Signal::Disk, Level { total: 1000 << 20, free: 99 << 20 }),
             (Signal::DiskInodes, Level { total: 1000, free: 50 }),
+            (Signal::ImageDiskInodes, Level { total: 20 << 20, free: 10_000 }),
             (Signal::ImageDisk, Level::default()),
         ]);
         let found = shortages(&levels, &Thresholds::default());
-        let names: Vec<&str> = found.iter().map(|it| it.resource).collect();
-        assert_eq!(names, ["memory", "ephemeral-storage"]);
-        assert_eq!(
-            (found[0].threshold.as_str(), found[0].available.as_str()),
-            ("102400Ki", "51200Ki")
-        );
+        let names: Vec<&str> = found.iter().map(Shortage::resource).collect();
+        assert_eq!(names, ["memory", "ephemeral-storage", "inodes"]);
+        assert_eq!(found.iter().map(Shortage::is_of_disk).collect::<Vec<_>>(), [false, true, true]);
+        let texts = |at: usize| (found[at].threshold.as_str(), found[at].available.as_str());
+        assert_eq!((texts(0), texts(2)), (("100Mi", "50Mi"), ("1Mi", "10k")));
         assert!(shortages(&levels, &Thresholds::none()).is_empty());
         levels.insert(Signal::Memory, Level { total: 1 << 30, free: 1 << 30 });
         levels.insert(Signal::Disk, Level { total: 1000 << 20, free: 100 << 20 });
+        levels.remove(&Signal::ImageDiskInodes);
         assert!(shortages(&levels, &Thresholds::default()).is_empty());
     }
 
@@ -297,25 +298,5 @@ mod tests {
         assert!(pressure.observe(true, at(1)));
         assert!(pressure.observe(false, at(300)));
         assert!(!pressure.observe(false, at(301)));
-    }
-
-    #[test]
-    fn who_takes_more_than_asked_for_goes_first() {
-        let pod = |name: &str, priority: i32, request: &str| {
-            let mut pod = crate::testing::pod(json!({"priority": priority, "containers": [
-                {"name": "c", "resources": {"requests": {"memory": request}}}]}));
-            pod.metadata.name = Some(name.into());
-            pod
-        };
-        let pods = [
-            pod("modest", 0, "1Gi"),
-            pod("greedy", 0, "1Mi"),
-            pod("greedier", 5, "1Mi"),
-            pod("critical", pod::PRIORITY_CRITICAL, "0"),
-        ];
-        let candidates: Vec<Candidate<'_>> =
-            pods.iter().map(|pod| Candidate { pod, memory_bytes: 100 << 20 }).collect();
-        assert_eq!(pod::name(victim(&candidates).unwrap()), "greedy");
-        assert!(victim(&candidates[3..]).is_none());
     }
 }

@@ -1,5 +1,5 @@
-//! Reading resource quantities: exact, rounded up to the unit that is asked for. Not here: writing them
-//! in canonical form.
+//! Reading resource quantities: exact, rounded up to the unit that is asked for; and writing whole amounts in
+//! canonical form.
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
@@ -83,6 +83,37 @@ pub fn divided(amount: &Quantity, divisor: &Quantity) -> i64 {
     clamp(ceiling(nanos(&amount.0).unwrap_or(0), divisor))
 }
 
+/// Which suffixes a quantity is written with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `Ki`, `Mi` …
+    Binary,
+    /// `k`, `M` …
+    Decimal,
+}
+
+impl Form {
+    /// The form that a quantity is in.
+    pub fn of(quantity: &Quantity) -> Self {
+        if quantity.0.ends_with('i') { Self::Binary } else { Self::Decimal }
+    }
+}
+
+/// A whole amount in canonical form: with the largest suffix that leaves no fraction.
+pub fn text(amount: u64, form: Form) -> String {
+    // Less than the least binary suffix is decimal for upstream.
+    let (base, suffixes) = match form {
+        Form::Binary if amount >= 1024 => (1024, ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"]),
+        _ => (1000, ["", "k", "M", "G", "T", "P", "E"]),
+    };
+    let mut left = amount;
+    let mut at = 0;
+    while left > 0 && left.is_multiple_of(base) && at + 1 < suffixes.len() {
+        (left, at) = (left / base, at + 1);
+    }
+    format!("{left}{}", suffixes[at])
+}
+
 /// Whether both name the same amount.
 pub fn equal(left: &Quantity, right: &Quantity) -> bool {
     nanos(&left.0) == nanos(&right.0)
@@ -112,6 +143,26 @@ mod tests {
         for text in ["", "x", "1x", "1..2", "m", "1e", "-"] {
             assert_eq!(nanos(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn whole_amounts_are_written_in_canonical_form() {
+        for (amount, binary, decimal) in [
+            (0, "0", "0"),
+            (1000, "1k", "1k"),
+            (1023, "1023", "1023"),
+            (1024, "1Ki", "1024"),
+            (10 << 20, "10Mi", "10485760"),
+            ((1 << 30) + 1024, "1048577Ki", "1073742848"),
+            (5_000_000, "5000000", "5M"),
+            (1 << 63, "8Ei", "9223372036854775808"),
+            (u64::MAX, "18446744073709551615", "18446744073709551615"),
+        ] {
+            let written = (text(amount, Form::Binary), text(amount, Form::Decimal));
+            assert_eq!(written, (binary.to_owned(), decimal.to_owned()));
+        }
+        let form = |text: &str| Form::of(&Quantity(text.to_owned()));
+        assert_eq!(["1Mi", "1M", "1"].map(form), [Form::Binary, Form::Decimal, Form::Decimal]);
     }
 
     #[test]

@@ -166,7 +166,8 @@ pub fn pod_limit(pod: &Pod, resource: &str) -> Option<i64> {
     (limited && !spec.containers.is_empty()).then(|| pod_total(pod, resource, true))
 }
 
-fn pod_total(pod: &Pod, resource: &str, of_limits: bool) -> i64 {
+/// Sums up requests or limits as [`pod_request`] says; who has none adds nothing.
+pub(crate) fn pod_total(pod: &Pod, resource: &str, of_limits: bool) -> i64 {
     let spec = pod::spec(pod);
     let overhead = spec.overhead.as_ref().and_then(|overhead| overhead.get(resource));
     let overhead = overhead.map_or(0, |quantity| {

@@ -1,20 +1,27 @@
 //! `/stats/summary`: what node, pods and containers use.
 
+use std::path::Path;
+
 use cri::{ContainerStats, PodSandboxStats, PodSandboxStatsFilter};
 use jiff::Timestamp;
+use podlife::eviction::usage::{DiskUsage, PodUsage};
 use podlife::observed::{LABEL_POD_NAME, LABEL_POD_NAMESPACE, LABEL_POD_UID};
+use podlife::pod;
 use serde_json::{Map, Value, json};
 
 use super::RequestError;
-use crate::Kubelet;
 use crate::node::machine;
+use crate::{Kubelet, usage};
 
 /// Everything at one moment.
 pub(super) async fn summary(kubelet: &Kubelet) -> Result<Value, RequestError> {
     let stats = pod_stats(kubelet).await?;
     let shared = &kubelet.shared;
     let now = shared.clock.now();
-    let pods: Vec<Value> = stats.iter().map(|stats| pod(kubelet, stats, now)).collect();
+    let mut pods = Vec::new();
+    for stats in &stats {
+        pods.push(pod(kubelet, stats, now).await);
+    }
     Ok(json!({"node": node(kubelet, now), "pods": pods}))
 }
 
@@ -89,16 +96,21 @@ fn network(usage: Option<&cri::NetworkUsage>, now: Timestamp) -> Option<Value> {
     Some(value)
 }
 
-fn disk(path: &std::path::Path, used: Option<u64>, now: Timestamp) -> Option<Value> {
+/// What of the disk that `path` is on is used: all of it, or a part that was measured.
+fn disk(path: &Path, part: Option<DiskUsage>, now: Timestamp) -> Option<Value> {
     let disk = machine::disk(path).ok()?;
+    let used = part.unwrap_or_else(|| DiskUsage {
+        bytes: disk.bytes.saturating_sub(disk.bytes_free),
+        inodes: disk.inodes.saturating_sub(disk.inodes_free),
+    });
     Some(object(vec![
         ("time", Some(json!(time(0, now)))),
         ("availableBytes", Some(disk.bytes_free.into())),
         ("capacityBytes", Some(disk.bytes.into())),
-        ("usedBytes", number(used.or_else(|| Some(disk.bytes.saturating_sub(disk.bytes_free))))),
+        ("usedBytes", Some(used.bytes.into())),
         ("inodesFree", Some(disk.inodes_free.into())),
         ("inodes", Some(disk.inodes.into())),
-        ("inodesUsed", Some(disk.inodes.saturating_sub(disk.inodes_free).into())),
+        ("inodesUsed", Some(used.inodes.into())),
     ]))
 }
 
@@ -134,27 +146,34 @@ fn node(kubelet: &Kubelet, now: Timestamp) -> Value {
     ])
 }
 
-fn container(stats: &ContainerStats, root: &std::path::Path, now: Timestamp) -> Value {
-    let layer = stats.writable_layer.as_ref();
+fn container(stats: &ContainerStats, used: &PodUsage, root: &Path, now: Timestamp) -> Value {
+    let name = &stats.attributes.metadata.name;
+    let used = used.container(name);
+    let part = |part: Option<DiskUsage>| disk(root, Some(part?), now);
     object(vec![
-        ("name", Some(json!(stats.attributes.metadata.name))),
+        ("name", Some(json!(name))),
         ("cpu", cpu(stats.cpu.as_ref(), now)),
         ("memory", memory(stats.memory.as_ref(), now)),
-        ("rootfs", layer.and_then(|layer| disk(root, layer.used_bytes, now))),
+        ("rootfs", part(used.and_then(|used| used.layer))),
+        ("logs", part(used.and_then(|used| used.logs))),
     ])
 }
 
-fn pod(kubelet: &Kubelet, stats: &PodSandboxStats, now: Timestamp) -> Value {
+async fn pod(kubelet: &Kubelet, stats: &PodSandboxStats, now: Timestamp) -> Value {
     let [name, namespace, uid] = identity(stats);
-    let root = &kubelet.shared.config.root;
+    let config = &kubelet.shared.config;
+    let root = &config.root;
+    let known = kubelet.shared.pods.get(&namespace, &name).filter(|pod| pod::uid(pod) == uid);
+    let used = match known {
+        Some(pod) => usage::measured(config, &pod, Some(stats)).await,
+        None => usage::shown(stats),
+    };
     let started = kubelet.shared.registry.get(&uid).and_then(|signals| {
         let start = signals.status.lock().start_time.clone()?;
         Some(json!(start))
     });
-    let used: u64 =
-        stats.containers.iter().filter_map(|it| it.writable_layer.as_ref()?.used_bytes).sum();
     let containers: Vec<Value> =
-        stats.containers.iter().map(|stats| container(stats, root, now)).collect();
+        stats.containers.iter().map(|stats| container(stats, &used, root, now)).collect();
     object(vec![
         ("podRef", Some(json!({"name": name, "namespace": namespace, "uid": uid}))),
         ("startTime", started),
@@ -162,7 +181,7 @@ fn pod(kubelet: &Kubelet, stats: &PodSandboxStats, now: Timestamp) -> Value {
         ("cpu", cpu(stats.cpu.as_ref(), now)),
         ("memory", memory(stats.memory.as_ref(), now)),
         ("network", network(stats.network.as_ref(), now)),
-        ("ephemeral-storage", disk(root, Some(used), now)),
+        ("ephemeral-storage", disk(root, Some(used.storage()), now)),
         ("process_stats", stats.process_count.map(|count| json!({"process_count": count}))),
     ])
 }

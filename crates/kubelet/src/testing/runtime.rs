@@ -21,8 +21,35 @@ struct State {
     images: Vec<Image>,
     pull_failures: BTreeMap<String, Error>,
     exec: BTreeMap<String, VecDeque<i32>>,
+    /// Bytes of writable layers by the containers' names.
+    layers: BTreeMap<String, u64>,
+    /// How often figures were asked for.
+    measured: usize,
     network_down: bool,
     pod_cidr: String,
+}
+
+impl State {
+    /// What the running containers of a sandbox use.
+    fn container_stats(&self, sandbox: &str) -> Vec<ContainerStats> {
+        let all = self.containers.values().map(|(status, _)| status);
+        let running = all.filter(|status| {
+            status.pod_sandbox_id == sandbox && status.state == ContainerState::Running
+        });
+        let stats = running.map(|status| ContainerStats {
+            attributes: ContainerAttributes {
+                id: status.id.clone(),
+                metadata: status.metadata.clone(),
+                ..ContainerAttributes::default()
+            },
+            writable_layer: Some(FilesystemUsage {
+                used_bytes: Some(self.layers.get(&status.metadata.name).copied().unwrap_or(0)),
+                ..FilesystemUsage::default()
+            }),
+            ..ContainerStats::default()
+        });
+        stats.collect()
+    }
 }
 
 /// See the module's text.
@@ -76,6 +103,16 @@ impl FakeRuntime {
     /// The exit codes of the next runs of a command; the last one stays.
     pub(crate) fn script_exec(&self, command: &str, codes: &[i32]) {
         self.state.lock().exec.insert(command.to_owned(), codes.iter().copied().collect());
+    }
+
+    /// Fills the writable layers of containers of that name.
+    pub(crate) fn fill_layer(&self, name: &str, bytes: u64) {
+        self.state.lock().layers.insert(name.to_owned(), bytes);
+    }
+
+    /// How often figures were asked for.
+    pub(crate) fn measured(&self) -> usize {
+        self.state.lock().measured
     }
 
     pub(crate) fn set_network_down(&self, down: bool) {
@@ -463,10 +500,16 @@ impl RuntimeService for FakeRuntime {
 
     async fn list_pod_sandbox_stats(
         &self,
-        _: &PodSandboxStatsFilter,
+        filter: &PodSandboxStatsFilter,
     ) -> Result<Vec<PodSandboxStats>> {
-        let state = self.state.lock();
-        let stats = state.sandboxes.values().map(|(it, _)| PodSandboxStats {
+        let mut state = self.state.lock();
+        state.measured += 1;
+        let wanted = |labels: &BTreeMap<String, String>| {
+            filter.label_selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+        };
+        let sandboxes = state.sandboxes.values().filter(|(it, _)| wanted(&it.labels));
+        let stats = sandboxes.map(|(it, _)| PodSandboxStats {
+            containers: state.container_stats(&it.id),
             attributes: PodSandboxAttributes {
                 id: it.id.clone(),
                 metadata: it.metadata.clone(),

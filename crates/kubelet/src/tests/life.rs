@@ -385,23 +385,6 @@ async fn what_others_write_into_the_status_is_put_right() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_volume_beyond_its_limit_ends_the_pod() {
-    let bench = Bench::start().await;
-    let mut spec = one(json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]}));
-    spec["volumes"] = json!([{"name": "v", "emptyDir": {"sizeLimit": "64Ki"}}]);
-    bench.pod(spec);
-    bench.until("ready", is_ready).await;
-    let directory =
-        bench.directory.path().join("kubelet/pods/uid-p/volumes/kubernetes.io~empty-dir/v");
-    std::fs::write(directory.join("big"), vec![1; 1 << 20]).unwrap();
-    let pod = bench.until("evicted", |pod| phase(pod) == "Failed").await;
-    let status = pod.status.unwrap();
-    assert_eq!(status.reason.as_deref(), Some("Evicted"));
-    let message = "Usage of EmptyDir volume \"v\" exceeds the limit \"64Ki\". ";
-    assert_eq!(status.message.as_deref(), Some(message));
-}
-
-#[tokio::test(start_paused = true)]
 async fn images_as_volumes_are_pulled_first() {
     let bench = Bench::start().await;
     let mut spec = one(json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]}));

@@ -27,7 +27,7 @@ async fn send(
     sender.send_request(request).await.unwrap()
 }
 
-async fn get(bench: &Bench, path: &str) -> (StatusCode, String) {
+pub(super) async fn get(bench: &Bench, path: &str) -> (StatusCode, String) {
     let request = Request::get(path).header("host", "x").body(Empty::new()).unwrap();
     let response = send(bench, request).await;
     let status = response.status();

@@ -91,8 +91,13 @@ fn absolute(path: &str) -> String {
     if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
 }
 
+/// The hosts file of a pod, below its directory.
+pub(crate) fn hosts_file(directory: &Path) -> PathBuf {
+    directory.join("etc-hosts")
+}
+
 fn hosts_mount(directory: &Path, hosts: &str) -> Result<Mount, VolumeError> {
-    let path = directory.join("etc-hosts");
+    let path = hosts_file(directory);
     make_directory(directory, 0o750)?;
     if std::fs::read_to_string(&path).ok().as_deref() != Some(hosts) {
         std::fs::write(&path, hosts).map_err(VolumeError::file("write", &path))?;

@@ -26,9 +26,7 @@ impl Worker {
         if let Some(sentence) = outside {
             self.verdict = Some(sentence.verdict);
             self.begin_stopping();
-            if let (Some(grace), Some((_, have))) = (sentence.grace, &mut self.stopping_since) {
-                *have = grace;
-            }
+            self.stopping_since = Some((self.now(), sentence.grace_s));
             return;
         }
         let deleting = self.pod.metadata.deletion_timestamp.is_some();
