@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::UnixTime;
 
-use self::gathered::Gathered;
+use self::gathered::{Gathered, drive};
 use crate::handle::Connection;
 use crate::limits::{
     ACCEPT_RETRY_PAUSE, CONNECTIONS_MAX, HANDSHAKE_MAX, STREAMS_PER_CONNECTION_MAX,
@@ -83,16 +83,19 @@ async fn serve_connection(
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE_MAX * 3);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(STREAMS_PER_CONNECTION_MAX);
+    let output = stream.handle();
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    tokio::pin!(serving);
-    let result = tokio::select! {
-        result = serving.as_mut() => result,
-        () = scope.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
+    let until_told = async {
+        tokio::pin!(serving);
+        tokio::select! {
+            result = serving.as_mut() => result,
+            () = scope.cancelled() => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
         }
     };
-    if let Err(error) = result {
+    if let Err(error) = drive(until_told, output).await {
         tracing::debug!(error, "connection ended");
     }
 }

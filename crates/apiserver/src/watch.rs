@@ -1,6 +1,7 @@
 //! Watch: a cursor into a cache's events, filtered and framed for one client.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use api::object::Object;
@@ -9,7 +10,8 @@ use api::status::Status;
 use bytes::Bytes;
 use codec::MediaType;
 use serde_json::{Value, json};
-use tokio::time::{Duration, Instant};
+use tokio::time::{Duration, Instant, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::cache::{Cache, CacheEvent, Cursor, EventKind, TooOld, admits};
 use crate::call::Call;
@@ -89,9 +91,46 @@ struct Watcher {
     changes: tokio::sync::watch::Receiver<u64>,
     ends_at: Instant,
     bookmark_at: Option<Instant>,
+    /// At the earlier of the two. It lives as long as the watch: making a timer takes the lock of all timers.
+    alarm: Pin<Box<Sleep>>,
+    /// Likewise; when the server stops.
+    stop: Pin<Box<WaitForCancellationFutureOwned>>,
     ended: bool,
     /// Tables carry their column definitions only once.
     first_table: bool,
+}
+
+/// Frames that go to the client together. Nearly always that is one event, whose frame all watchers share.
+#[derive(Default)]
+struct Chunk {
+    shared: Bytes,
+    bytes: Vec<u8>,
+}
+
+impl Chunk {
+    fn is_empty(&self) -> bool {
+        self.shared.is_empty() && self.bytes.is_empty()
+    }
+
+    /// Adds a frame that others hold, too.
+    fn share(&mut self, frame: &Bytes) {
+        if self.is_empty() {
+            self.shared = frame.clone();
+        } else {
+            self.bytes().extend_from_slice(frame);
+        }
+    }
+
+    /// Where a frame of one's own is added.
+    fn bytes(&mut self) -> &mut Vec<u8> {
+        let shared = std::mem::take(&mut self.shared);
+        self.bytes.extend_from_slice(&shared);
+        &mut self.bytes
+    }
+
+    fn finish(self) -> Bytes {
+        if self.bytes.is_empty() { self.shared } else { self.bytes.into() }
+    }
 }
 
 impl Server {
@@ -154,6 +193,9 @@ impl Server {
                 (start, Some(too_old))
             }
         };
+        let ends_at = now + duration;
+        let bookmark_at = bookmarks.then(|| now + BOOKMARK_PERIOD);
+        let alarm_at = bookmark_at.map_or(ends_at, |at| at.min(ends_at));
         let mut watcher = Watcher {
             server: Arc::clone(self),
             cache,
@@ -163,8 +205,10 @@ impl Server {
             initial_bookmark: (wants_initial && bookmarks).then_some(start.revision),
             cursor: start.cursor,
             changes,
-            ends_at: now + duration,
-            bookmark_at: bookmarks.then(|| now + BOOKMARK_PERIOD),
+            ends_at,
+            bookmark_at,
+            alarm: Box::pin(tokio::time::sleep_until(alarm_at)),
+            stop: Box::pin(self.scope.cancelled()),
             ended: false,
             first_table: true,
         };
@@ -222,26 +266,29 @@ impl Server {
 
 impl Watcher {
     fn into_body(self) -> Body {
-        stream(futures::stream::unfold(self, |mut watcher| async move {
+        // Boxed, because it moves in and out of every step.
+        stream(futures::stream::unfold(Box::new(self), |mut watcher| async move {
             watcher.next_chunk().await.map(|chunk| (Ok::<_, BodyError>(chunk), watcher))
         }))
     }
 
     async fn next_chunk(&mut self) -> Option<Bytes> {
-        let mut out = Vec::new();
+        let mut out = Chunk::default();
         while !self.ended && out.is_empty() {
-            if self.take_initial(&mut out) {
+            if self.take_initial(out.bytes()) {
                 break;
             }
             // Read before the events, so that a bookmark never runs ahead of them.
             let as_of = self.server.caches.revision();
             self.changes.borrow_and_update();
             if self.take_events(&mut out).await {
+                // One that always has something to tell ends all the same.
+                self.ended |= Instant::now() >= self.ends_at;
                 continue;
             }
             self.wait(as_of, &mut out).await;
         }
-        (!out.is_empty()).then(|| out.into())
+        (!out.is_empty()).then(|| out.finish())
     }
 
     fn take_initial(&mut self, out: &mut Vec<u8>) -> bool {
@@ -258,13 +305,13 @@ impl Watcher {
     }
 
     /// Whether there was anything to read (shown or not).
-    async fn take_events(&mut self, out: &mut Vec<u8>) -> bool {
+    async fn take_events(&mut self, out: &mut Chunk) -> bool {
         match self.cache.read(self.cursor, WATCH_BATCH_MAX) {
             Ok((events, _)) if events.is_empty() => false,
             Ok((events, next)) => {
                 self.cursor = next;
                 if self.server.conversion_of(&self.form.resource).is_some() {
-                    self.show_converted(out, &events).await;
+                    self.show_converted(out.bytes(), &events).await;
                 } else {
                     events.iter().for_each(|event| self.show(out, event));
                 }
@@ -272,7 +319,7 @@ impl Watcher {
             }
             Err(TooOld { oldest }) => {
                 let status = Status::expired(format!("too old resource version: {oldest}"));
-                self.raw(out, "ERROR", &status.to_json());
+                self.raw(out.bytes(), "ERROR", &status.to_json());
                 self.ended = true;
                 true
             }
@@ -302,22 +349,22 @@ impl Watcher {
         }
     }
 
-    fn show(&mut self, out: &mut Vec<u8>, event: &CacheEvent) {
+    fn show(&mut self, out: &mut Chunk, event: &CacheEvent) {
         let Some((kind, object)) = self.filter.see(event) else { return };
         let shared = self.form.is_stored_json() && Arc::ptr_eq(&object, &event.object);
         if shared {
-            out.extend_from_slice(event.frame(kind));
+            out.share(event.frame(kind));
         } else {
-            self.frame(out, kind.text(), &object);
+            self.frame(out.bytes(), kind.text(), &object);
         }
     }
 
-    async fn wait(&mut self, as_of: u64, out: &mut Vec<u8>) {
-        let wake_at = self.bookmark_at.map_or(self.ends_at, |at| at.min(self.ends_at));
+    async fn wait(&mut self, as_of: u64, out: &mut Chunk) {
         let changed = tokio::select! {
+            biased;
+            () = &mut self.stop => Some(false),
+            () = &mut self.alarm => None,
             changed = self.changes.changed() => Some(changed.is_ok()),
-            () = tokio::time::sleep_until(wake_at) => None,
-            () = self.server.scope.cancelled() => Some(false),
         };
         match changed {
             Some(true) => {}
@@ -325,12 +372,14 @@ impl Watcher {
             None if Instant::now() >= self.ends_at => {
                 self.ended = true;
                 if self.bookmark_at.is_some() {
-                    self.bookmark(out, as_of, false);
+                    self.bookmark(out.bytes(), as_of, false);
                 }
             }
             None => {
-                self.bookmark_at = Some(Instant::now() + BOOKMARK_PERIOD);
-                self.bookmark(out, as_of, false);
+                let next = Instant::now() + BOOKMARK_PERIOD;
+                self.bookmark_at = Some(next);
+                self.alarm.as_mut().reset(next.min(self.ends_at));
+                self.bookmark(out.bytes(), as_of, false);
             }
         }
     }
