@@ -118,6 +118,15 @@ fn sidecars_count_as_containers() {
 }
 
 #[test]
+fn a_negative_grace_period_is_a_second() {
+    for (given, kept) in [(-1, 1), (0, 0), (7, 7)] {
+        let mut object = json!({"spec": {"terminationGracePeriodSeconds": given}});
+        Pod.default(&mut object);
+        assert_eq!(object["spec"]["terminationGracePeriodSeconds"], kept);
+    }
+}
+
+#[test]
 fn little_of_a_pod_may_change() {
     let old = sample();
     let mut new = old.clone();

@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::tree::{at, at_mut, child, each, fill, fill_zero, flag, is_zero, make, text};
+use super::super::tree::{
+    at, at_mut, child, each, fill, fill_zero, flag, int, is_zero, make, text,
+};
 use super::resources;
 use crate::quantity::Quantity;
 
@@ -59,6 +61,11 @@ pub(in super::super) fn pod_only(spec: &mut Value) {
     });
     each(spec, "initContainers", requests_from_limits);
     pod_level_requests(spec);
+    // Older servers let such Pods in; nobody can wait for less than no time.
+    let grace = "terminationGracePeriodSeconds";
+    if int(spec, &format!("/{grace}")).is_some_and(|seconds| seconds < 0) {
+        spec[grace] = 1.into();
+    }
     fill(spec, "enableServiceLinks", true);
     if flag(spec, "/hostNetwork") {
         for list in ["containers", "initContainers"] {
