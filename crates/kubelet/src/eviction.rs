@@ -12,7 +12,7 @@ use podlife::eviction::victim::{self, Candidate};
 use podlife::eviction::{self, Level, Levels, Pressure, Shortage, Signal};
 use podlife::observed::pod_labels;
 use podlife::pod;
-use podlife::status::Verdict;
+use podlife::status::{Cause, Verdict};
 
 use crate::limits::{EVICTION_GRACE_S, EVICTION_PERIOD, STORAGE_LIMIT_PERIOD};
 use crate::node::{machine, subject};
@@ -110,7 +110,7 @@ async fn end_one(shared: &Shared, shortage: &Shortage) -> bool {
     let candidates: Vec<Candidate<'_>> =
         all.map(|(pod, usage)| Candidate { pod, usage: usage.as_ref() }).collect();
     let Some(victim) = victim::victim(shortage, layers, &candidates) else { return false };
-    evict(shared, victim.pod, victim::message(shortage, &victim));
+    evict(shared, victim.pod, Cause::Node, victim::message(shortage, &victim));
     true
 }
 
@@ -153,10 +153,10 @@ fn is_ending(shared: &Shared, pod: &Pod) -> bool {
     })
 }
 
-fn evict(shared: &Shared, pod: &Pod, message: String) {
+fn evict(shared: &Shared, pod: &Pod, cause: Cause, message: String) {
     let Some(signals) = shared.registry.get(pod::uid(pod)) else { return };
     shared.events.pod(pod, EventKind::Warning, "Evicted", message.clone());
-    let verdict = Verdict { reason: "Evicted".to_owned(), message };
+    let verdict = Verdict { cause, reason: "Evicted".to_owned(), message };
     *signals.verdict.lock() = Some(pods::Sentence { verdict, grace_s: EVICTION_GRACE_S });
     signals.wake.notify_one();
 }
@@ -172,7 +172,7 @@ pub(crate) async fn watch_limits(shared: Arc<Shared>) {
                 continue;
             }
             if let Some(message) = exceeded(&shared, &pod, &limits).await {
-                evict(&shared, &pod, message);
+                evict(&shared, &pod, Cause::Pod, message);
             }
         }
     }

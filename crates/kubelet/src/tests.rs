@@ -1,5 +1,6 @@
 //! The whole kubelet between an API and a runtime in memory, under paused time.
 
+mod admission;
 mod eviction;
 mod life;
 mod node;

@@ -7,7 +7,8 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use crate::status::{PendingResize, Verdict};
+use crate::status::{Cause, PendingResize, Verdict};
+use crate::sysctl::{self, KernelVersion};
 use crate::{pod, quantity, resources};
 
 /// The node as far as admission goes.
@@ -17,17 +18,40 @@ pub struct NodeState {
     pub node: Node,
     /// What it can give to pods.
     pub allocatable: BTreeMap<String, Quantity>,
+    /// Its kernel.
+    pub kernel: KernelVersion,
+}
+
+/// Why a pod is not let in, as its event says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// `OutOfcpu`, `NodeAffinity` …
+    pub reason: String,
+    /// Details for a person.
+    pub message: String,
+}
+
+impl From<Refusal> for Verdict {
+    /// As the pod's status says it.
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            cause: Cause::Admission,
+            reason: refusal.reason,
+            message: format!("Pod was rejected: {}", refusal.message),
+        }
+    }
 }
 
 /// Refuses with a reason what does not fit beside `others`, the pods that run here already.
 ///
 /// # Errors
-/// The verdict that ends the pod.
+/// Why the pod ends before it began.
 pub fn admit<'a>(
     pod: &Pod,
     state: &NodeState,
     mut others: impl Iterator<Item = &'a Pod> + Clone,
-) -> Result<(), Verdict> {
+) -> Result<(), Refusal> {
+    sysctl::check(pod, state.kernel)?;
     check_resources(pod, state, &others)?;
     if !matches_node(pod, &state.node) {
         return Err(failed("NodeAffinity"));
@@ -50,27 +74,22 @@ pub fn admit_resize<'a>(
     state: &NodeState,
     others: impl Iterator<Item = &'a Pod> + Clone,
 ) -> Result<(), PendingResize> {
-    let text =
-        |verdict: Verdict| verdict.message.trim_start_matches("Pod was rejected: ").to_owned();
-    check_resources(pod, state, &std::iter::empty())
-        .map_err(|verdict| PendingResize { reason: "Infeasible", message: text(verdict) })?;
-    check_resources(pod, state, &others)
-        .map_err(|verdict| PendingResize { reason: "Deferred", message: text(verdict) })
+    let pending = |reason: &'static str| {
+        move |refusal: Refusal| PendingResize { reason, message: refusal.message }
+    };
+    check_resources(pod, state, &std::iter::empty()).map_err(pending("Infeasible"))?;
+    check_resources(pod, state, &others).map_err(pending("Deferred"))
 }
 
-fn failed(predicate: &str) -> Verdict {
-    Verdict {
-        reason: predicate.to_owned(),
-        message: format!("Pod was rejected: Predicate {predicate} failed"),
-    }
+fn failed(predicate: &str) -> Refusal {
+    Refusal { reason: predicate.to_owned(), message: format!("Predicate {predicate} failed") }
 }
 
-fn check_os(pod: &Pod) -> Result<(), Verdict> {
+fn check_os(pod: &Pod) -> Result<(), Refusal> {
     match &pod::spec(pod).os {
-        Some(os) if os.name != "linux" => Err(Verdict {
+        Some(os) if os.name != "linux" => Err(Refusal {
             reason: "PodOSNotSupported".to_owned(),
-            message: "Pod was rejected: Failed to admit pod as the OS field doesn't match node OS"
-                .to_owned(),
+            message: "Failed to admit pod as the OS field doesn't match node OS".to_owned(),
         }),
         _ => Ok(()),
     }
@@ -80,12 +99,12 @@ fn check_resources<'a>(
     pod: &Pod,
     state: &NodeState,
     others: &(impl Iterator<Item = &'a Pod> + Clone),
-) -> Result<(), Verdict> {
-    let shortage = |resource: &str, requested: i64, used: i64, capacity: i64| Verdict {
+) -> Result<(), Refusal> {
+    let shortage = |resource: &str, requested: i64, used: i64, capacity: i64| Refusal {
         reason: format!("OutOf{resource}"),
         message: format!(
-            "Pod was rejected: Node didn't have enough resource: {resource}, requested: {requested}, \
-             used: {used}, capacity: {capacity}"
+            "Node didn't have enough resource: {resource}, requested: {requested}, used: {used}, \
+             capacity: {capacity}"
         ),
     };
     let count = i64::try_from(others.clone().count()).unwrap_or(i64::MAX);
@@ -213,6 +232,7 @@ mod tests {
             .unwrap(),
             allocatable: serde_json::from_value(json!({"cpu": "2", "memory": "1Gi", "pods": "2"}))
                 .unwrap(),
+            kernel: KernelVersion::of_release("6.1"),
         };
         let mut spec = spec;
         if spec.get("tolerations").is_none() {
@@ -221,7 +241,7 @@ mod tests {
         let others: Vec<Pod> = others.iter().cloned().map(crate::testing::pod).collect();
         match admit(&crate::testing::pod(spec), &state, others.iter()) {
             Ok(()) => String::new(),
-            Err(verdict) => format!("{}: {}", verdict.reason, verdict.message),
+            Err(refusal) => format!("{}: {}", refusal.reason, refusal.message),
         }
     }
 
@@ -233,7 +253,7 @@ mod tests {
         assert_eq!(verdict(cpu("1"), &[cpu("1")]), "");
         assert_eq!(
             verdict(cpu("1500m"), &[cpu("1")]),
-            "OutOfcpu: Pod was rejected: Node didn't have enough resource: cpu, requested: 1500, used: 1000, capacity: 2000"
+            "OutOfcpu: Node didn't have enough resource: cpu, requested: 1500, used: 1000, capacity: 2000"
         );
         assert!(verdict(cpu("1"), &[cpu("0"), cpu("0")]).starts_with("OutOfpods: "));
         assert!(verdict(port.clone(), &[port]).starts_with("NodePorts: "));
@@ -252,6 +272,9 @@ mod tests {
         assert!(verdict(plain("tolerations", json!([])), &[]).starts_with("TaintToleration"));
         let own = json!([{"key": "k", "value": "v", "effect": "NoExecute"}]);
         assert_eq!(verdict(plain("tolerations", own), &[]), "");
+        let unsafe_one = json!({"sysctls": [{"name": "kernel.sem", "value": "1"}]});
+        let spec = plain("securityContext", unsafe_one);
+        assert!(verdict(spec, &[]).starts_with("SysctlForbidden: "));
         assert!(
             verdict(plain("os", json!({"name": "windows"})), &[]).starts_with("PodOSNotSupported")
         );

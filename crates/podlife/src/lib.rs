@@ -32,6 +32,7 @@ pub mod quantity;
 pub mod resources;
 pub mod security;
 pub mod status;
+pub mod sysctl;
 
 #[cfg(test)]
 mod testing;

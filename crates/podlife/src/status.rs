@@ -31,9 +31,22 @@ impl StartError {
     }
 }
 
+/// Whose doing an end is that the kubelet itself has decided on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The pod was not let in: nothing of it was ever started, so its status says nothing of containers.
+    Admission,
+    /// The node has too little of something. Whoever counts disruptions is told by a condition.
+    Node,
+    /// The pod itself: its time is up, or it took more than it may.
+    Pod,
+}
+
 /// An end that the kubelet itself has decided on: a deadline, an eviction, a refused admission.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
+    /// Whose doing it is.
+    pub cause: Cause,
     /// `DeadlineExceeded`, `Evicted`, `OutOfcpu` …
     pub reason: String,
     /// Details for a person.
@@ -82,17 +95,52 @@ pub struct Inputs<'a> {
 
 /// See the module's text.
 pub fn generate(inputs: &Inputs<'_>) -> PodStatus {
-    let pod = inputs.pod;
+    if let Some(verdict) = inputs.verdict.filter(|verdict| verdict.cause == Cause::Admission) {
+        return refused(inputs, verdict);
+    }
+    match ended_unseen(inputs) {
+        Some(status) => status.clone(),
+        None => of_containers(inputs),
+    }
+}
+
+/// What a status says of a pod before anything is known of its containers.
+fn without_containers(inputs: &Inputs<'_>) -> PodStatus {
+    PodStatus {
+        qos_class: Some(qos::class(inputs.pod).text().to_owned()),
+        start_time: Some(inputs.last.start_time.clone().unwrap_or_else(|| seconds(inputs.now))),
+        observed_generation: inputs.pod.metadata.generation,
+        nominated_node_name: inputs.last.nominated_node_name.clone(),
+        resource_claim_statuses: inputs.last.resource_claim_statuses.clone(),
+        ..PodStatus::default()
+    }
+}
+
+fn refused(inputs: &Inputs<'_>, verdict: &Verdict) -> PodStatus {
+    PodStatus {
+        phase: Some("Failed".to_owned()),
+        reason: Some(verdict.reason.clone()),
+        message: Some(verdict.message.clone()),
+        conditions: some(conditions::of_others(inputs)),
+        ..without_containers(inputs)
+    }
+}
+
+/// The status of a pod that has ended before anything of it was started: refused by the kubelet before this
+/// one, or ended by somebody else. There is nothing to add to it.
+fn ended_unseen<'a>(inputs: &Inputs<'a>) -> Option<&'a PodStatus> {
+    let status = inputs.pod.status.as_ref().filter(|_| pod::is_finished(inputs.pod))?;
+    let lists = [&status.init_container_statuses, &status.container_statuses];
+    (lists.into_iter().flatten().flatten().next().is_none() && inputs.observed.is_empty())
+        .then_some(status)
+}
+
+fn of_containers(inputs: &Inputs<'_>) -> PodStatus {
     let mut status = PodStatus {
         init_container_statuses: some(container::statuses(inputs, container::List::Init)),
         container_statuses: some(container::statuses(inputs, container::List::Main)),
         ephemeral_container_statuses: some(container::statuses(inputs, container::List::Ephemeral)),
-        qos_class: Some(qos::class(pod).text().to_owned()),
-        start_time: Some(inputs.last.start_time.clone().unwrap_or_else(|| seconds(inputs.now))),
-        observed_generation: pod.metadata.generation,
-        nominated_node_name: inputs.last.nominated_node_name.clone(),
-        resource_claim_statuses: inputs.last.resource_claim_statuses.clone(),
-        ..PodStatus::default()
+        ..without_containers(inputs)
     };
     let phase = phase::of(inputs, &status);
     status.phase = Some(phase.to_owned());

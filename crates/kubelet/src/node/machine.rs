@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::NodeSystemInfo;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use podlife::node::architecture;
 use podlife::resources::NodeFacts;
+use podlife::sysctl::KernelVersion;
 
 /// A fact that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,11 @@ fn meminfo(text: &str, name: &str) -> Option<i64> {
 pub(crate) fn facts() -> Result<NodeFacts, MachineError> {
     let memory = meminfo(&read("/proc/meminfo")?, "MemTotal").unwrap_or(0);
     Ok(NodeFacts { memory_bytes: memory, cpu_milli: processors() * 1000 })
+}
+
+/// Its kernel.
+pub(crate) fn kernel() -> KernelVersion {
+    KernelVersion::of_release(&rustix::system::uname().release().to_string_lossy())
 }
 
 fn processors() -> i64 {
@@ -191,6 +197,7 @@ mod tests {
         );
         assert!(facts().unwrap().memory_bytes > 0);
         assert!(processors() > 0);
+        assert!(kernel() > KernelVersion::default());
         assert!(disk(Path::new("/")).unwrap().bytes > 0);
     }
 }

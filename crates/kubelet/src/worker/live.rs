@@ -11,10 +11,11 @@ use podlife::admit::{NodeState, admit};
 use podlife::container::{SandboxParts, sandbox_config};
 use podlife::env::Referenced;
 use podlife::pod::ContainerRef;
-use podlife::status::Verdict;
+use podlife::status::{Cause, Verdict};
 use podlife::{cgroup, dns, grace, hostname, pod, qos, resources};
 
 use super::{Next, Stage, Worker};
+use crate::node::machine;
 use crate::pulls::PullState;
 use crate::references;
 use crate::volumes::{self, Context};
@@ -38,7 +39,11 @@ impl Worker {
             let message = "Pod was active on the node longer than the specified deadline";
             let reason = "DeadlineExceeded";
             self.shared.events.pod(&self.pod, EventKind::Normal, reason, message.to_owned());
-            self.verdict = Some(Verdict { reason: reason.to_owned(), message: message.to_owned() });
+            self.verdict = Some(Verdict {
+                cause: Cause::Pod,
+                reason: reason.to_owned(),
+                message: message.to_owned(),
+            });
             self.begin_stopping();
         }
     }
@@ -69,21 +74,27 @@ impl Worker {
     fn admit(&mut self) -> bool {
         // What runs already was admitted by the kubelet before this one.
         if self.observed.is_empty() {
-            let readiness = self.shared.readiness.load();
-            let state = NodeState {
-                node: readiness.node.clone(),
-                allocatable: readiness.allocatable.clone(),
-            };
+            let state = self.node_state();
             let others = self.other_pods();
-            if let Err(verdict) = admit(&self.pod, &state, others.iter().map(Arc::as_ref)) {
-                let message = verdict.message.trim_start_matches("Pod was rejected: ").to_owned();
-                self.shared.events.pod(&self.pod, EventKind::Warning, &verdict.reason, message);
-                self.verdict = Some(verdict);
+            if let Err(refusal) = admit(&self.pod, &state, others.iter().map(Arc::as_ref)) {
+                let message = refusal.message.clone();
+                self.shared.events.pod(&self.pod, EventKind::Warning, &refusal.reason, message);
+                self.verdict = Some(refusal.into());
                 return false;
             }
         }
         self.admitted = true;
         true
+    }
+
+    /// What the node is like now, for letting pods and changes in.
+    pub(super) fn node_state(&self) -> NodeState {
+        let readiness = self.shared.readiness.load();
+        NodeState {
+            node: readiness.node.clone(),
+            allocatable: readiness.allocatable.clone(),
+            kernel: machine::kernel(),
+        }
     }
 
     /// The pods that were here before this one and still take something.

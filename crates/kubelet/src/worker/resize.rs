@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use client::EventKind;
 use k8s_openapi::api::core::v1::{Pod, ResourceRequirements};
-use podlife::admit::{NodeState, admit_resize};
+use podlife::admit::admit_resize;
 use podlife::pod;
 
 use super::Worker;
@@ -31,9 +31,7 @@ impl Worker {
             self.settle(None);
             return;
         }
-        let readiness = self.shared.readiness.load_full();
-        let state =
-            NodeState { node: readiness.node.clone(), allocatable: readiness.allocatable.clone() };
+        let state = self.node_state();
         let others = self.other_pods();
         match admit_resize(&self.pod, &state, others.iter().map(Arc::as_ref)) {
             Ok(()) => {

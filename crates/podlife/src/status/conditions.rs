@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, PodStatus};
 
-use super::{Inputs, seconds};
+use super::{Cause, Inputs, seconds};
 use crate::pod;
 
 const OWNED: [&str; 7] = [
@@ -40,7 +40,7 @@ pub fn of(inputs: &Inputs<'_>, status: &PodStatus) -> Vec<PodCondition> {
     ];
     let mut all: Vec<PodCondition> =
         owned.into_iter().map(|(name, verdict)| condition(inputs, name, verdict)).collect();
-    if let Some(verdict) = inputs.verdict.filter(|verdict| verdict.reason == "Evicted") {
+    if let Some(verdict) = inputs.verdict.filter(|verdict| verdict.cause == Cause::Node) {
         let message = Some(verdict.message.clone());
         let verdict = Verdict { status: true, reason: Some("TerminationByKubelet"), message };
         all.push(condition(inputs, "DisruptionTarget", verdict));
@@ -50,8 +50,17 @@ pub fn of(inputs: &Inputs<'_>, status: &PodStatus) -> Vec<PodCondition> {
         let verdict = Verdict { status: true, reason: Some(resize.reason), message };
         all.push(condition(inputs, "PodResizePending", verdict));
     }
+    let mut others = of_others(inputs);
+    others.retain(|other| all.iter().all(|have| have.type_ != other.type_));
+    all.extend(others);
+    all
+}
+
+/// The conditions that others answer for, each once.
+pub fn of_others(inputs: &Inputs<'_>) -> Vec<PodCondition> {
     let known = inputs.pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     let others = known.into_iter().chain(&inputs.last.conditions).flatten();
+    let mut all: Vec<PodCondition> = Vec::new();
     for other in others.filter(|other| !OWNED.contains(&other.type_.as_str())) {
         if all.iter().all(|have| have.type_ != other.type_) {
             all.push(other.clone());

@@ -229,16 +229,66 @@ fn a_pod_that_is_over_has_ended_containers_and_a_final_phase() {
     assert_eq!(case.generate().phase.as_deref(), Some("Failed"));
 }
 
-#[test]
-fn a_verdict_fails_the_pod() {
+fn sentenced(cause: Cause) -> Case {
     let mut case = Case::new(json!({"containers": [{"name": "a"}]}), vec![]);
-    case.verdict = Some(Verdict { reason: "OutOfcpu".into(), message: "m".into() });
-    let status = case.generate();
-    assert_eq!(status.phase.as_deref(), Some("Failed"));
-    assert_eq!(
-        (status.reason.as_deref(), status.message.as_deref()),
-        (Some("OutOfcpu"), Some("m"))
-    );
+    case.verdict = Some(Verdict { cause, reason: "R".into(), message: "m".into() });
+    case
+}
+
+#[test]
+fn a_verdict_fails_the_pod_and_tells_of_a_disruption_when_the_node_is_the_cause() {
+    let disruption = Some(("True", "TerminationByKubelet", "m"));
+    for (cause, expected) in
+        [(Cause::Admission, None), (Cause::Node, disruption), (Cause::Pod, None)]
+    {
+        let status = sentenced(cause).generate();
+        assert_eq!(status.phase.as_deref(), Some("Failed"), "{cause:?}");
+        assert_eq!((status.reason.as_deref(), status.message.as_deref()), (Some("R"), Some("m")));
+        let mut all = status.conditions.iter().flatten();
+        let is_told = all.any(|condition| condition.type_ == "DisruptionTarget");
+        let told = is_told.then(|| condition(&status, "DisruptionTarget"));
+        assert_eq!(told, expected, "{cause:?}");
+    }
+}
+
+#[test]
+fn the_status_of_a_refused_pod_is_as_small_as_upstreams() {
+    let mut case = sentenced(Cause::Admission);
+    case.pod.metadata.generation = Some(2);
+    case.pod.status = serde_json::from_value(json!({"phase": "Pending", "qosClass": "BestEffort",
+        "conditions": [{"type": "PodScheduled", "status": "True"},
+            {"type": "x/y", "status": "True"}]}))
+    .unwrap();
+    let expected = json!({"phase": "Failed", "reason": "R", "message": "m",
+        "qosClass": "BestEffort", "startTime": "1970-01-01T00:16:40Z", "observedGeneration": 2,
+        "conditions": [{"type": "x/y", "status": "True"}]});
+    for is_over in [false, true] {
+        case.is_over = is_over;
+        assert_eq!(json!(case.generate()), expected);
+    }
+}
+
+#[test]
+fn nothing_is_added_to_an_end_before_the_beginning() {
+    let ended = |extra: Value| {
+        let mut status = json!({"phase": "Failed", "reason": "OutOfcpu", "qosClass": "BestEffort"});
+        status.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        let mut case = Case::new(json!({"containers": [{"name": "a"}]}), vec![]);
+        case.pod.status = serde_json::from_value(status.clone()).unwrap();
+        case.last = case.pod.status.clone().unwrap();
+        case.observed = Observed::default();
+        case.is_over = true;
+        (status, case)
+    };
+    let (status, mut case) = ended(json!({}));
+    assert_eq!(json!(case.generate()), status);
+    // What is still there has to be told.
+    case.observed = Observed::new(vec![sandbox(0)], vec![container("a", 0, Exited, 1)]);
+    assert_eq!(states(&case.generate()), ["t:1:Error#0"]);
+    let waiting = json!({"containerStatuses": [{"name": "a", "image": "", "imageID": "",
+        "ready": false, "restartCount": 0, "state": {"waiting": {"reason": "x"}}}]});
+    let (_, case) = ended(waiting);
+    assert_eq!(states(&case.generate()), ["t:137:ContainerStatusUnknown#0"]);
 }
 
 #[test]
