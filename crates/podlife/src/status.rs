@@ -3,6 +3,7 @@
 
 pub mod conditions;
 pub mod container;
+pub mod end;
 pub mod phase;
 
 use std::collections::BTreeMap;
@@ -142,6 +143,9 @@ fn of_containers(inputs: &Inputs<'_>) -> PodStatus {
         ephemeral_container_statuses: some(container::statuses(inputs, container::List::Ephemeral)),
         ..without_containers(inputs)
     };
+    if inputs.is_over {
+        end::close(inputs.pod, &mut status);
+    }
     let phase = phase::of(inputs, &status);
     status.phase = Some(phase.to_owned());
     if let Some(verdict) = inputs.verdict {

@@ -201,6 +201,24 @@ async fn init_containers_and_sidecars_come_first() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn containers_behind_a_failed_init_container_never_say_that_they_ended() {
+    let bench = Bench::start().await;
+    bench.pod(json!({
+        "restartPolicy": "Never",
+        "initContainers": [{"name": "i", "image": "image:1", "command": ["exit", "1", "1"]}],
+        "containers": [{"name": "a", "image": "image:1"}],
+    }));
+    bench.until("failed", |pod| phase(pod) == "Failed").await;
+    bench.until_runtime("stopped", |it| it.log().contains(&"stop sandbox".to_owned())).await;
+    bench.api.delete_pod("p", 1);
+    bench.until_gone("p").await;
+    let versions = bench.api.pod_versions();
+    let told = versions.iter().filter(|pod| !phase(pod).is_empty());
+    assert!(told.clone().count() > 1);
+    assert!(told.into_iter().all(|pod| waiting(pod) == "PodInitializing"), "{versions:#?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failing_liveness_probe_restarts_and_readiness_follows_its_probe() {
     let bench = Bench::start().await;
     bench.runtime.script_exec("alive", &[0, 1, 1, 0]);

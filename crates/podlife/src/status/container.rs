@@ -79,9 +79,6 @@ fn status(
         status.last_state = carried_over(&status, last);
     }
     apply_start_error(inputs, list, container, newest, &mut status);
-    if inputs.is_over {
-        end(&mut status, list);
-    }
     set_readiness(inputs, list, container, newest, &mut status);
     status.allocated_resources =
         container.resources.as_ref().and_then(|resources| resources.requests.clone());
@@ -297,33 +294,6 @@ fn apply_start_error(
     }
     let message = (!error.message.is_empty()).then(|| error.message.clone());
     status.state = Some(waiting(&error.reason, message));
-}
-
-/// When nothing will be started again, what has no end gets one.
-fn end(status: &mut ContainerStatus, list: List) {
-    let state = status.state.take().unwrap_or_default();
-    let was_waiting = state.waiting.is_some();
-    if state.terminated.is_some() || (was_waiting && list != List::Main) {
-        status.state = Some(state);
-        return;
-    }
-    if was_waiting
-        && let Some(last) = status.last_state.as_ref().filter(|last| last.terminated.is_some())
-        && status.container_id.is_some()
-    {
-        status.state = Some(last.clone());
-        return;
-    }
-    let message = "The container could not be located when the pod was terminated";
-    status.state = Some(ContainerState {
-        terminated: Some(ContainerStateTerminated {
-            exit_code: 137,
-            reason: Some("ContainerStatusUnknown".to_owned()),
-            message: Some(message.to_owned()),
-            ..ContainerStateTerminated::default()
-        }),
-        ..ContainerState::default()
-    });
 }
 
 fn set_readiness(

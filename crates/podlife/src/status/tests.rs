@@ -229,6 +229,46 @@ fn a_pod_that_is_over_has_ended_containers_and_a_final_phase() {
     assert_eq!(case.generate().phase.as_deref(), Some("Failed"));
 }
 
+/// What each container of a pod that is over shows, given how far it had come.
+#[test]
+fn what_never_had_its_turn_goes_on_waiting() {
+    const LOST: &str = "t:137:ContainerStatusUnknown#0";
+    const NEXT: &str = "w:PodInitializing#0";
+    let plain = json!([{"name": "i"}, {"name": "j"}]);
+    let sidecar = json!([{"name": "i"}, {"name": "j", "restartPolicy": "Always"}]);
+    let ran = |name: &str, exit| container(name, 0, Exited, exit);
+    let cases: Vec<(&Value, Vec<cri::ContainerStatus>, [&str; 3])> = vec![
+        (&plain, vec![], [LOST, NEXT, NEXT]),
+        (&plain, vec![ran("i", 1)], ["t:1:Error#0", NEXT, NEXT]),
+        (&plain, vec![ran("i", 0)], ["t:0:Completed+#0", NEXT, NEXT]),
+        (&plain, vec![container("i", 0, Created, 0)], [LOST, NEXT, NEXT]),
+        (&plain, vec![ran("j", 1)], [LOST, "t:1:Error#0", NEXT]),
+        (&plain, vec![ran("i", 0), ran("j", 0)], ["t:0:Completed+#0", "t:0:Completed+#0", LOST]),
+        (&plain, vec![ran("a", 2)], [LOST, NEXT, "t:2:Error#0"]),
+        (&sidecar, vec![ran("i", 0)], ["t:0:Completed+#0", NEXT, NEXT]),
+        (&sidecar, vec![ran("i", 0), ran("j", 0)], ["t:0:Completed+#0", "t:0:Completed#0", NEXT]),
+    ];
+    for (init, containers, expected) in cases {
+        let spec = json!({"restartPolicy": "Never", "initContainers": init,
+            "containers": [{"name": "a"}]});
+        let mut case = Case::new(spec, containers);
+        case.is_over = true;
+        let status = case.generate();
+        assert_eq!(states(&status), expected, "{init}");
+        assert_eq!(status.phase.as_deref(), Some("Failed"));
+    }
+}
+
+#[test]
+fn what_waited_for_its_next_start_ends_as_it_ended_before() {
+    let spec = json!({"initContainers": [{"name": "i"}], "containers": [{"name": "a"}]});
+    let mut case = Case::new(spec, vec![container("i", 1, Exited, 3)]);
+    case.errors.insert("i".into(), StartError::new("CrashLoopBackOff", ""));
+    assert_eq!(states(&case.generate())[0], "w:CrashLoopBackOff#1");
+    case.is_over = true;
+    assert_eq!(states(&case.generate()), ["t:3:Error#1", "w:PodInitializing#0"]);
+}
+
 fn sentenced(cause: Cause) -> Case {
     let mut case = Case::new(json!({"containers": [{"name": "a"}]}), vec![]);
     case.verdict = Some(Verdict { cause, reason: "R".into(), message: "m".into() });
