@@ -81,7 +81,10 @@ pub(crate) async fn run(call: &Call, hook: &LifecycleHandler) -> Result<(), Hook
     if let Some(get) = &hook.http_get {
         let request = http::Request::of(get, &call.container, &call.pod_ip)
             .map_err(|error| HookError::Http(error.to_string()))?;
-        http::send(&request).await.map_err(|error| HookError::Http(error.to_string()))?;
+        let mut progress = http::Progress::default();
+        http::send(&request, &mut progress)
+            .await
+            .map_err(|error| HookError::Http(error.to_string()))?;
         return Ok(());
     }
     if let Some(socket) = &hook.tcp_socket {

@@ -38,6 +38,10 @@ pub const DEAD_CONTAINERS_MAX: usize = 1;
 pub const PROBE_BODY_BYTES_MAX: usize = 10 << 10;
 /// Redirects that a probe follows.
 pub const PROBE_REDIRECTS_MAX: usize = 10;
+/// How often a probe that cannot be run is tried at once, before it is an error.
+pub const PROBE_TRIES_MAX: usize = 3;
+/// Pause before a probe that cannot connect over gRPC does so again, as long as its time lasts.
+pub const PROBE_RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 /// Bytes of an exec probe's output that an event shows.
 pub const PROBE_OUTPUT_BYTES_MAX: usize = 10 << 10;
 /// Share of a token's life after which a new one is asked for.

@@ -3,6 +3,7 @@
 pub(crate) mod exec;
 pub(crate) mod grpc;
 pub(crate) mod http;
+mod redirect;
 pub(crate) mod target;
 pub(crate) mod tcp;
 
@@ -13,21 +14,13 @@ use client::EventKind;
 use cri::ContainerStatus;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, Probe};
-use podlife::pod::ContainerRef;
-use podlife::probe::{self, ProbeKind, Schedule, Streak};
+use podlife::pod::{self, ContainerRef};
+use podlife::probe::{self, Outcome, ProbeKind, Schedule, Streak};
 use tokio::task::JoinHandle;
 
+use crate::limits::PROBE_TRIES_MAX;
 use crate::pods::Signals;
 use crate::shared::Shared;
-
-/// What one run of a probe says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    Success,
-    Failure(String),
-    /// It could not be run; counts as neither.
-    Unknown(String),
-}
 
 /// A running container and everything around it.
 #[derive(Clone, Copy)]
@@ -146,19 +139,10 @@ impl Prober {
 
     async fn run_once(&self, schedule: &Schedule, streak: &mut Streak) {
         let outcome = self.ask(schedule).await;
-        let success = match outcome {
-            Outcome::Success => true,
-            Outcome::Failure(output) => {
-                let message = format!("{} probe failed: {output}", self.kind.text());
-                self.event("Unhealthy", message);
-                false
-            }
-            Outcome::Unknown(error) => {
-                let message = format!("{} probe errored: {error}", self.kind.text());
-                self.event("Unhealthy", message);
-                return;
-            }
-        };
+        if let Some((reason, message)) = outcome.event(self.kind) {
+            self.event(reason, message);
+        }
+        let Some(success) = outcome.success() else { return };
         if let Some(verdict) = streak.add(success, schedule) {
             let changed = self.signals.probes.lock().set(&self.id, self.kind, verdict);
             if changed {
@@ -174,42 +158,32 @@ impl Prober {
     }
 
     async fn ask(&self, schedule: &Schedule) -> Outcome {
-        let probe = &self.probe;
-        if let Some(action) = &probe.exec {
-            let command = action.command.clone().unwrap_or_default();
-            return exec::run(&*self.shared.runtime, &self.id, command, schedule.timeout).await;
+        let mut outcome = self.ask_once(schedule).await;
+        for _ in 1..PROBE_TRIES_MAX {
+            if !matches!(outcome, Outcome::Errored { .. }) {
+                break;
+            }
+            outcome = self.ask_once(schedule).await;
         }
-        let asked = async {
-            if let Some(action) = &probe.http_get {
-                return http::probe(action, &self.container, &self.pod_ip).await;
-            }
-            if let Some(action) = &probe.tcp_socket {
-                return tcp::probe(action, &self.container, &self.pod_ip).await;
-            }
-            if let Some(action) = &probe.grpc {
-                return grpc::probe(action, &self.pod_ip).await;
-            }
-            Outcome::Unknown("missing probe handler".to_owned())
-        };
-        match tokio::time::timeout(schedule.timeout, asked).await {
-            Ok(outcome) => outcome,
-            Err(_) => Outcome::Failure(self.timed_out(schedule)),
-        }
+        outcome
     }
 
-    fn timed_out(&self, schedule: &Schedule) -> String {
-        let limit = podlife::backoff::go_duration(schedule.timeout);
-        if let Some(action) = &self.probe.http_get
-            && let Ok(request) = http::Request::of(action, &self.container, &self.pod_ip)
-        {
-            return format!(
-                "Get \"{}\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)",
-                request.url()
-            );
+    async fn ask_once(&self, schedule: &Schedule) -> Outcome {
+        let (probe, limit) = (&self.probe, schedule.timeout);
+        if let Some(action) = &probe.exec {
+            let command = action.command.clone().unwrap_or_default();
+            return exec::run(&*self.shared.runtime, &self.id, command, limit).await;
         }
-        if self.probe.grpc.is_some() {
-            return format!("timeout: failed to connect service within {limit}");
+        if let Some(action) = &probe.http_get {
+            return http::probe(action, &self.container, &self.pod_ip, limit).await;
         }
-        "i/o timeout".to_owned()
+        if let Some(action) = &probe.tcp_socket {
+            return tcp::probe(action, &self.container, &self.pod_ip, limit).await;
+        }
+        if let Some(action) = &probe.grpc {
+            return grpc::probe(action, &self.pod_ip, limit, &self.shared.clock).await;
+        }
+        let (pod, container) = (pod::described(&self.pod), &self.container.name);
+        Outcome::unknown(format!("missing probe handler for {pod}:{container}"))
     }
 }

@@ -4,5 +4,6 @@ mod admission;
 mod eviction;
 mod life;
 mod node;
+mod probes;
 mod server;
 mod volumes;

@@ -1,4 +1,4 @@
-//! Probes: when to run them, and what a row of outcomes means. Not here: running one.
+//! Probes: when to run them, what one run says to users, and what a row of outcomes means. Not here: running one.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -36,6 +36,57 @@ impl ProbeKind {
             Self::Startup => container.startup_probe.as_ref(),
             Self::Liveness => container.liveness_probe.as_ref(),
             Self::Readiness => container.readiness_probe.as_ref(),
+        }
+    }
+}
+
+/// What one run of a probe says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The container is well.
+    Success,
+    /// It is well as far as can be told, and someone should know why no more can.
+    Warning(String),
+    /// It is not.
+    Failure(String),
+    /// The probe itself failed, which says nothing of the container.
+    Errored {
+        /// As upstream names what the container's state is then: `unknown`, or `failure` where an answer broke off.
+        state: &'static str,
+        /// What went wrong.
+        error: String,
+    },
+}
+
+impl Outcome {
+    /// The probe could not be run.
+    pub fn unknown(error: impl Into<String>) -> Self {
+        Self::Errored { state: "unknown", error: error.into() }
+    }
+
+    /// Reason and message of the event that tells users.
+    pub fn event(&self, kind: ProbeKind) -> Option<(&'static str, String)> {
+        let kind = kind.text();
+        match self {
+            Self::Success => None,
+            Self::Warning(output) => {
+                Some(("ProbeWarning", format!("{kind} probe warning: {output}")))
+            }
+            Self::Failure(output) => Some(("Unhealthy", format!("{kind} probe failed: {output}"))),
+            Self::Errored { state, error } => {
+                let message =
+                    format!("{kind} probe errored and resulted in {state} state: {error}");
+                Some(("Unhealthy", message))
+            }
+        }
+    }
+
+    /// Whether it counts as a success; `None`: it does not count.
+    pub fn success(&self) -> Option<bool> {
+        match self {
+            Self::Success | Self::Warning(_) => Some(true),
+            Self::Failure(_) => Some(false),
+            Self::Errored { .. } => None,
         }
     }
 }
@@ -159,6 +210,48 @@ mod tests {
             failure_threshold: Some(failure),
             ..Probe::default()
         })
+    }
+
+    #[test]
+    fn what_users_are_told_and_what_counts() {
+        let kinds = [ProbeKind::Startup, ProbeKind::Liveness, ProbeKind::Readiness];
+        for (outcome, counts, expected) in [
+            (Outcome::Success, Some(true), [""; 3]),
+            (
+                Outcome::Warning("w".into()),
+                Some(true),
+                [
+                    "ProbeWarning: Startup probe warning: w",
+                    "ProbeWarning: Liveness probe warning: w",
+                    "ProbeWarning: Readiness probe warning: w",
+                ],
+            ),
+            (
+                Outcome::Failure("f".into()),
+                Some(false),
+                [
+                    "Unhealthy: Startup probe failed: f",
+                    "Unhealthy: Liveness probe failed: f",
+                    "Unhealthy: Readiness probe failed: f",
+                ],
+            ),
+            (
+                Outcome::unknown("e"),
+                None,
+                [
+                    "Unhealthy: Startup probe errored and resulted in unknown state: e",
+                    "Unhealthy: Liveness probe errored and resulted in unknown state: e",
+                    "Unhealthy: Readiness probe errored and resulted in unknown state: e",
+                ],
+            ),
+        ] {
+            let told = kinds.map(|kind| {
+                let event = outcome.event(kind);
+                event.map_or_else(String::new, |(reason, message)| format!("{reason}: {message}"))
+            });
+            assert_eq!(told, expected);
+            assert_eq!(outcome.success(), counts, "{outcome:?}");
+        }
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use cri::{ExecSyncRequest, RuntimeService};
+use podlife::probe::Outcome;
 
-use super::Outcome;
 use crate::limits::PROBE_OUTPUT_BYTES_MAX;
 
 pub(crate) async fn run(
@@ -13,7 +13,7 @@ pub(crate) async fn run(
     cmd: Vec<String>,
     timeout: Duration,
 ) -> Outcome {
-    let text = format!("{cmd:?}").replace(", ", " ");
+    let text = cmd.join(" ");
     let request = ExecSyncRequest {
         container_id: container_id.to_owned(),
         cmd,
@@ -28,9 +28,9 @@ pub(crate) async fn run(
             Outcome::Failure(String::from_utf8_lossy(&output).into_owned())
         }
         Err(error) if error.is_deadline_exceeded() => Outcome::Failure(format!(
-            "command timed out: {text} timed out after {}",
+            "command timed out: {text:?} timed out after {}",
             podlife::backoff::go_duration(timeout)
         )),
-        Err(error) => Outcome::Unknown(error.rpc_text()),
+        Err(error) => Outcome::unknown(error.rpc_text()),
     }
 }

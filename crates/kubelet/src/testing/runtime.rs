@@ -21,6 +21,8 @@ struct State {
     images: Vec<Image>,
     pull_failures: BTreeMap<String, Error>,
     exec: BTreeMap<String, VecDeque<i32>>,
+    /// Commands that cannot be run.
+    broken: Vec<String>,
     /// Bytes of writable layers by the containers' names.
     layers: BTreeMap<String, u64>,
     /// How often figures were asked for.
@@ -103,6 +105,11 @@ impl FakeRuntime {
     /// The exit codes of the next runs of a command; the last one stays.
     pub(crate) fn script_exec(&self, command: &str, codes: &[i32]) {
         self.state.lock().exec.insert(command.to_owned(), codes.iter().copied().collect());
+    }
+
+    /// Makes runs of a command impossible.
+    pub(crate) fn break_exec(&self, command: &str) {
+        self.state.lock().broken.push(command.to_owned());
     }
 
     /// Fills the writable layers of containers of that name.
@@ -439,6 +446,9 @@ impl RuntimeService for FakeRuntime {
             self.clock.sleep(Duration::from_secs(seconds.parse().unwrap())).await;
         }
         let mut state = self.state.lock();
+        if state.broken.contains(&command) {
+            return Err(Error::Unavailable("broken".into()));
+        }
         let codes = state.exec.entry(command).or_default();
         let exit_code = if codes.len() > 1 { codes.pop_front() } else { codes.front().copied() };
         Ok(ExecSyncResponse {
