@@ -39,6 +39,15 @@ pub(crate) fn schema_for(group: &str, version: &str, kind: &str) -> Schema {
     schema::for_kind(group, version, kind).unwrap_or_else(Schema::any)
 }
 
+/// What the option `fieldValidation` asks for.
+pub(crate) fn mode(validation: &str) -> Mode {
+    match validation {
+        "Ignore" => Mode::Ignore,
+        "Strict" => Mode::Strict,
+        _ => Mode::Warn,
+    }
+}
+
 /// Decodes an object; warnings go to the call.
 ///
 /// # Errors
@@ -49,11 +58,7 @@ pub(crate) fn decode(
     schema: &Schema,
     validation: &str,
 ) -> Result<Value, Status> {
-    let mode = match validation {
-        "Ignore" => Mode::Ignore,
-        "Strict" => Mode::Strict,
-        _ => Mode::Warn,
-    };
+    let mode = mode(validation);
     let decoded = match media_type(body)? {
         MediaType::Json => codec::json::decode(&body.bytes, schema, mode),
         MediaType::Yaml => codec::yaml::decode(&body.bytes, schema, mode),
@@ -65,21 +70,58 @@ pub(crate) fn decode(
             return codec::protobuf::decode(&body.bytes, &fallback).map_err(|error| refuse(&error));
         }
     };
-    let decoded = decoded.map_err(|error| refuse_object(call, &error))?;
+    let decoded = decoded.map_err(|error| refuse_object(call, body, &error))?;
     for warning in decoded.warnings {
         call.warn(warning);
     }
     Ok(decoded.value)
 }
 
-/// Upstream names the kind that a body was taken for.
-fn refuse_object(call: &Call, error: &DecodeError) -> Status {
-    let (kind, version) = (&call.resource.kind, &call.resource.version);
-    match error {
-        DecodeError::TooLarge => refuse(error),
-        other => Status::bad_request(format!(
-            "{kind} in version \"{version}\" cannot be handled as a {kind}: {other}"
-        )),
+/// Upstream names the kind that a body says it has, or shows the beginning of one that says none.
+fn refuse_object(call: &Call, body: &Body, error: &DecodeError) -> Status {
+    let wanted = &call.resource.kind;
+    let unrecognized = |why: &str| {
+        let shown = Beginning(&body.bytes);
+        Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {wanted}): {why} ({shown})"
+        ))
+    };
+    let said = match (error, media_type(body)) {
+        (DecodeError::TooLarge, _) => return refuse(error),
+        (DecodeError::Yaml(why), _) => return unrecognized(why),
+        (_, Ok(MediaType::Json)) => codec::json::type_meta(&body.bytes),
+        (_, Ok(MediaType::Yaml)) => codec::yaml::type_meta(&body.bytes),
+        _ => Ok(TypeMeta::default()),
+    };
+    let said = match said {
+        Ok(said) => said,
+        Err(why) => return unrecognized(&why.to_string()),
+    };
+    let kind = if said.kind.is_empty() { wanted } else { said.kind.as_str() };
+    let version = match said.group_version().1 {
+        "" => &call.resource.version,
+        version => version,
+    };
+    Status::bad_request(format!(
+        "{kind} in version {version:?} cannot be handled as a {wanted}: {error}"
+    ))
+}
+
+/// The first bytes of a body: as they are if it looks like JSON, otherwise in hexadecimal.
+struct Beginning<'a>(&'a [u8]);
+
+/// How many of them.
+const BEGINNING_BYTES: usize = 30;
+
+impl std::fmt::Display for Beginning<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown = &self.0[..self.0.len().min(BEGINNING_BYTES)];
+        match shown.first() {
+            None => return formatter.write_str("<empty>"),
+            Some(b'{') => formatter.write_str(&String::from_utf8_lossy(shown))?,
+            Some(_) => shown.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))?,
+        }
+        if self.0.len() > BEGINNING_BYTES { formatter.write_str(" ...") } else { Ok(()) }
     }
 }
 

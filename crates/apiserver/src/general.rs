@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::discovery;
 use crate::health;
 use crate::request::{Query, RequestInfo};
-use crate::respond::{Answer, full, json_answer, text_answer};
+use crate::respond::{Answer, full, json_answer, ordered_answer, text_answer};
 use crate::server::Server;
 
 /// Answers a path that is no resource.
@@ -37,9 +37,7 @@ pub(crate) async fn answer(
         ["api"] => Some(root_document(server, true, headers)),
         ["apis"] => Some(root_document(server, false, headers)),
         ["api", version] => resources(server, "", version),
-        ["apis", group] => {
-            discovery::api_group(server, group).map(|group| json_answer(200, &group))
-        }
+        ["apis", group] => discovery::api_group(server, group).map(|group| ordered_answer(&group)),
         ["apis", group, version] => resources(server, group, version),
         ["openapi", ..] => crate::openapi::answer(server, &segments, headers),
         [".well-known", "openid-configuration"] => Some(json_answer(200, &openid(server))),
@@ -52,7 +50,7 @@ pub(crate) async fn answer(
 }
 
 fn resources(server: &Server, group: &str, version: &str) -> Option<Answer> {
-    discovery::api_resources(server, group, version).map(|list| json_answer(200, &list))
+    discovery::api_resources(server, group, version).map(|list| ordered_answer(&list))
 }
 
 fn paths(server: &Server) -> Vec<String> {
@@ -106,7 +104,7 @@ fn root_document(server: &Server, core: bool, headers: &HeaderMap) -> Answer {
     let Some(version) = aggregated else {
         let document =
             if core { discovery::api_versions(server) } else { discovery::api_groups(server) };
-        return json_answer(200, &document);
+        return ordered_answer(&document);
     };
     let document = discovery::aggregated(server, core, version).to_string();
     let etag = discovery::etag(document.as_bytes());

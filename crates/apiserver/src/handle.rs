@@ -7,7 +7,7 @@ use admission::User;
 use api::resource::Resource;
 use api::status::Status;
 use authz::{Attributes, Decision};
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Request, StatusCode};
 use jiff::Timestamp;
 use parking_lot::Mutex;
@@ -370,7 +370,11 @@ impl Server {
     pub fn form(&self, call: &Call) -> Result<Form, Status> {
         let accept = call.headers.get(ACCEPT).and_then(|value| value.to_str().ok());
         let mut accept = negotiate(accept)?;
-        accept.pretty |= call.query.flag("pretty");
+        let agent = call.headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+        accept.pretty |= match call.query.text("pretty") {
+            "" => crate::user_agent::is_read_by_people(agent.unwrap_or_default()),
+            _ => call.query.flag("pretty"),
+        };
         Ok(Form {
             resource: Arc::clone(&call.resource),
             accept,

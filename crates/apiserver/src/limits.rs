@@ -85,3 +85,9 @@ pub const WEBSOCKET_INCOMING_BYTES_MAX: usize = 64 * 1024;
 pub const STORE_CHECK_MAX: Duration = Duration::from_secs(2);
 /// Size from which answers are compressed for clients that take it, as upstream's.
 pub const GZIP_BYTES_MIN: usize = 128 * 1024;
+
+/// Bytes of a request's body that nobody read and that are read past before the answer, as Go's server does.
+pub const LEFTOVER_BYTES_MAX: usize = 256 << 10;
+
+/// How long they are waited for.
+pub const LEFTOVER_WAIT_MAX: Duration = Duration::from_millis(100);

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::limits::{ANNOTATIONS_BYTES_MAX, GENERATE_NAME_BASE_MAX};
+use crate::registry::Table;
 
 /// Length of the suffix behind `generateName`.
 const SUFFIX_LENGTH: usize = 5;
@@ -20,24 +21,56 @@ pub(crate) fn seconds(time: Timestamp) -> String {
 }
 
 /// Checks kind and version of a body against the row, and fills them in when missing.
-pub(crate) fn check_type(resource: &Resource, object: &mut Value) -> Result<(), Status> {
+pub(crate) fn check_type(
+    table: &Table,
+    resource: &Resource,
+    object: &mut Value,
+) -> Result<(), Status> {
     let expected = resource.api_version();
     for (key, want) in [("kind", &*resource.kind), ("apiVersion", expected.as_str())] {
-        match object.get(key).and_then(Value::as_str) {
-            None | Some("") => {
-                meta::object_mut(object).insert(key.to_owned(), want.into());
-            }
-            Some(have) if have == want => {}
-            Some(have) => {
-                return Err(Status::bad_request(format!(
-                    "the {} in the data ({have}) does not match the expected {} ({want})",
-                    if key == "kind" { "object kind" } else { "API version" },
-                    if key == "kind" { "kind" } else { "API version" },
-                )));
-            }
+        if object.get(key).and_then(Value::as_str).is_none_or(str::is_empty) {
+            meta::object_mut(object).insert(key.to_owned(), want.into());
         }
     }
-    Ok(())
+    let text = |key: &str| object.get(key).and_then(Value::as_str).unwrap_or_default();
+    let (kind, api_version) = (text("kind"), text("apiVersion"));
+    if kind == &*resource.kind && api_version == expected {
+        return Ok(());
+    }
+    Err(Status::bad_request(wrong_type(table, resource, kind, api_version)))
+}
+
+/// Why an object is none of a row's, in upstream's words.
+fn wrong_type(table: &Table, resource: &Resource, kind: &str, api_version: &str) -> String {
+    let want = &resource.kind;
+    let version = api_version.rsplit('/').next().unwrap_or_default();
+    let refused =
+        |why: String| format!("{kind} in version {version:?} cannot be handled as a {want}: {why}");
+    if let Some(unknown) = unknown_kind(table, kind, api_version) {
+        return refused(unknown);
+    }
+    if kind == &**want {
+        let expected = resource.api_version();
+        return format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({expected})"
+        );
+    }
+    let internal = |group: &str| match group.split('.').next().unwrap_or_default() {
+        "" => "core".to_owned(),
+        first => first.to_owned(),
+    };
+    let package = internal(&resource.group);
+    refused(format!("converting ({version}.{kind}) to ({package}.{want}): unknown conversion"))
+}
+
+/// What upstream says of a kind that there is none of; `None` for one that is served.
+pub(crate) fn unknown_kind(table: &Table, kind: &str, api_version: &str) -> Option<String> {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    table.find_kind(group, version, kind).is_none().then(|| {
+        format!(
+            "no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+        )
+    })
 }
 
 /// Puts the namespace of the path into the object, or refuses another one.

@@ -15,11 +15,14 @@ use patch::managers;
 use schema::Schema;
 use serde_json::{Map, Value};
 
+use codec::DecodeError;
+
 use crate::body;
 use crate::call::{Call, WriteOptions};
 use crate::handle::read_body;
 use crate::limits::WRITE_TRIES_MAX;
 use crate::managed;
+use crate::metadata;
 use crate::respond::{Answer, Body as HttpBody};
 use crate::server::Server;
 use crate::write::{Part, Written};
@@ -46,14 +49,22 @@ impl Patch {
     /// 400 or 415.
     pub(crate) fn read(body: &crate::call::Body) -> Result<Self, Status> {
         let media_type = body.media_type.split(';').next().unwrap_or_default().trim();
-        let decode = || {
-            codec::json::decode_any(&body.bytes)
-                .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))
+        let decode = || codec::json::decode_any(&body.bytes).map_err(|error| error.to_string());
+        let object = || {
+            let value = decode()?;
+            let kind = patch::json::go_kind(&value);
+            let refused = format!(
+                "json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
+            );
+            if value.is_object() { Ok(value) } else { Err(refused) }
         };
+        let malformed = |why| Status::bad_request(format!("error decoding patch: {why}"));
         match media_type {
-            "application/json-patch+json" => Ok(Self::Json(decode()?)),
-            "application/merge-patch+json" => Ok(Self::Merge(decode()?)),
-            "application/strategic-merge-patch+json" => Ok(Self::Strategic(decode()?)),
+            "application/json-patch+json" => decode().map(Self::Json).map_err(malformed),
+            "application/merge-patch+json" => object().map(Self::Merge).map_err(malformed),
+            "application/strategic-merge-patch+json" => {
+                object().map(Self::Strategic).map_err(Status::bad_request)
+            }
             _ => Err(Status::unsupported_media_type(
                 "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml",
             )),
@@ -74,16 +85,45 @@ impl Patch {
                         Status::bad_request(error.to_string())
                     }
                     patch::json::JsonPatchError::TooMany(_) => Status::too_large(error.to_string()),
-                    patch::json::JsonPatchError::DoesNotFit(_)
+                    patch::json::JsonPatchError::Unknown(_)
+                    | patch::json::JsonPatchError::DoesNotFit(_)
                     | patch::json::JsonPatchError::CopiesTooMuch(_)
                     | patch::json::JsonPatchError::TooDeep => refused(error.to_string()),
                 })?
             }
             Self::Merge(patch) => patch::json::merge(&mut new, patch),
-            Self::Strategic(patch) => patch::strategic::apply(&mut new, patch, schema)
-                .map_err(|error| Status::bad_request(error.to_string()))?,
+            Self::Strategic(patch) => {
+                patch::strategic::apply(&mut new, patch, schema)
+                    .map_err(|error| Status::bad_request(error.to_string()))?;
+                // It changes an object of a known type, whatever it says of that.
+                for key in ["apiVersion", "kind"] {
+                    if let Some(kept) = old.get(key) {
+                        meta::object_mut(&mut new).insert(key.to_owned(), kept.clone());
+                    }
+                }
+            }
         }
         Ok(new)
+    }
+
+    /// Why what the patch made does not fit its schema, as upstream says it of this kind of patch.
+    fn reason(&self, error: &DecodeError) -> String {
+        match (self, error) {
+            (Self::Strategic(_), DecodeError::Type(wrong)) => wrong.restored(),
+            _ => error.to_string(),
+        }
+    }
+
+    /// 422: what the patch makes of the old object is none of its kind.
+    fn refuse(&self, old: &Value, schema: &Schema, why: String) -> Status {
+        let shown = match self {
+            Self::Strategic(patch) => patch::GoText(patch).to_string(),
+            Self::Json(_) | Self::Merge(_) => {
+                self.apply(old, schema).unwrap_or_default().to_string()
+            }
+        };
+        let error = field::Error::invalid(&field::Path::new("patch"), shown, why);
+        Status::invalid("", "", "", &[error])
     }
 }
 
@@ -110,7 +150,8 @@ async fn write(
 ) -> Result<Written, Status> {
     let options = call.write_options()?;
     check_options(call)?;
-    let schema = server.registry.table().schema(&call.resource);
+    let table = server.registry.table();
+    let schema = table.schema(&call.resource);
     if managed::is_apply(call) {
         return apply::write(server, call, body, part, &options).await;
     }
@@ -122,7 +163,15 @@ async fn write(
     }
     let change = |old: &Value| {
         let new = patch.apply(old, &schema)?;
-        let mut new = check_changes(call, new, old, &schema, &options.field_validation)?;
+        let text = |key: &str| new.get(key).and_then(Value::as_str).unwrap_or_default();
+        if let Some(why) = metadata::unknown_kind(&table, text("kind"), text("apiVersion")) {
+            return Err(patch.refuse(old, &schema, why));
+        }
+        let checked = check_changes(call, new, old, &schema, &options.field_validation);
+        let mut new = checked.map_err(|error| match error {
+            DecodeError::TooLarge => Status::too_large(error.to_string()),
+            error => patch.refuse(old, &schema, patch.reason(&error)),
+        })?;
         managed::keep_reset(&mut new);
         Ok(new)
     };
@@ -220,7 +269,7 @@ fn check_changes(
     old: &Value,
     schema: &Schema,
     validation: &str,
-) -> Result<Value, Status> {
+) -> Result<Value, DecodeError> {
     let (Some(rest), Some(old), Some(_)) =
         (new.as_object_mut(), old.as_object(), schema.definition_name())
     else {
@@ -258,8 +307,8 @@ pub(crate) fn check_against_schema(
     new: &Value,
     schema: &Schema,
     validation: &str,
-) -> Result<Value, Status> {
-    let bytes = serde_json::to_vec(new).map_err(Status::internal)?;
-    let body = crate::call::Body { bytes: bytes.into(), media_type: "application/json".to_owned() };
-    body::decode(call, &body, schema, validation)
+) -> Result<Value, DecodeError> {
+    let decoded = codec::json::decode_value(new, schema, body::mode(validation))?;
+    decoded.warnings.into_iter().for_each(|warning| call.warn(warning));
+    Ok(decoded.value)
 }

@@ -79,6 +79,72 @@ pub fn json_answer(code: u16, value: &Value) -> Answer {
     answer(code, "application/json", full(value.to_string()))
 }
 
+/// A JSON answer whose fields come in the order in which upstream's types have them: scripts compare such texts.
+pub fn ordered_answer(value: &Value) -> Answer {
+    let mut out = String::new();
+    write_ordered(&mut out, value);
+    answer(200, "application/json", full(out))
+}
+
+/// The fields of discovery, in the order of upstream's types.
+const ORDER: [&str; 14] = [
+    "name",
+    "singularName",
+    "namespaced",
+    "group",
+    "groupVersion",
+    "version",
+    "kind",
+    "verbs",
+    "shortNames",
+    "categories",
+    "storageVersionHash",
+    "resources",
+    "versions",
+    "preferredVersion",
+];
+
+fn write_ordered(out: &mut String, value: &Value) {
+    match value {
+        Value::Object(fields) => {
+            // The head of a document comes first.
+            let head =
+                if fields.contains_key("apiVersion") { &["kind", "apiVersion"][..] } else { &[] };
+            let place = |key: &str| {
+                let known = head.iter().chain(&ORDER).position(|known| *known == key);
+                known.unwrap_or(head.len() + ORDER.len())
+            };
+            let mut sorted: Vec<_> = fields.iter().collect();
+            sorted.sort_by_key(|(key, _)| place(key));
+            let pieces = sorted.into_iter().map(|(key, value)| (Some(key), value));
+            write_between(out, ['{', '}'], pieces);
+        }
+        Value::Array(items) => {
+            write_between(out, ['[', ']'], items.iter().map(|item| (None, item)));
+        }
+        scalar => out.push_str(&scalar.to_string()),
+    }
+}
+
+fn write_between<'a>(
+    out: &mut String,
+    brackets: [char; 2],
+    pieces: impl Iterator<Item = (Option<&'a String>, &'a Value)>,
+) {
+    out.push(brackets[0]);
+    for (number, (key, value)) in pieces.enumerate() {
+        if number > 0 {
+            out.push(',');
+        }
+        if let Some(key) = key {
+            out.push_str(&Value::from(key.as_str()).to_string());
+            out.push(':');
+        }
+        write_ordered(out, value);
+    }
+    out.push(brackets[1]);
+}
+
 /// A plain-text answer.
 pub fn text_answer(code: u16, text: impl Into<Bytes>) -> Answer {
     answer(code, "text/plain; charset=utf-8", full(text))
@@ -376,6 +442,24 @@ fn unacceptable() -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn discovery_comes_in_the_order_of_upstreams_types() {
+        let mut out = String::new();
+        let entry = json!({"kind": "Pod", "verbs": ["get"], "name": "pods", "categories": ["all"],
+            "singularName": "pod", "shortNames": ["po"], "namespaced": true});
+        let list =
+            json!({"resources": [entry], "groupVersion": "v1", "apiVersion": "v1", "kind": "L"});
+        write_ordered(&mut out, &list);
+        assert_eq!(
+            out,
+            concat!(
+                r#"{"kind":"L","apiVersion":"v1","groupVersion":"v1","resources":[{"name":"pods","#,
+                r#""singularName":"pod","namespaced":true,"kind":"Pod","verbs":["get"],"#,
+                r#""shortNames":["po"],"categories":["all"]}]}"#
+            )
+        );
+    }
 
     #[test]
     fn an_unknown_outcome_is_told_as_upstream_tells_it() {

@@ -1,11 +1,14 @@
 //! Listening: TLS, HTTP/1.1 and HTTP/2, one task per connection.
 
 mod gathered;
+mod leftover;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use http::header::EXPECT;
 use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -19,7 +22,7 @@ use crate::handle::Connection;
 use crate::limits::{
     ACCEPT_RETRY_PAUSE, CONNECTIONS_MAX, HANDSHAKE_MAX, STREAMS_PER_CONNECTION_MAX,
 };
-use crate::respond::BodyError;
+use crate::respond::{Answer, BodyError};
 use crate::server::Server;
 
 /// Serves until the server's scope ends.
@@ -70,11 +73,9 @@ async fn serve_connection(
     let shown = server.certificates.read(certificates, now(&server));
     let connection = Connection { shown, peer: Some(peer) };
     let scope = server.scope.clone();
-    let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+    let service = service_fn(move |request: http::Request<Incoming>| {
         let (server, connection) = (Arc::clone(&server), connection.clone());
-        let request =
-            request.map(|body| body.map_err(|error| BodyError(error.into())).boxed_unsync());
-        async move { Ok::<_, std::convert::Infallible>(server.handle(request, &connection).await) }
+        async move { Ok::<_, std::convert::Infallible>(answer(&server, &connection, request).await) }
     });
     let stream = match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => Gathered::new(stream),
@@ -98,6 +99,26 @@ async fn serve_connection(
     if let Err(error) = drive(until_told, output).await {
         tracing::debug!(error, "connection ended");
     }
+}
+
+async fn answer(
+    server: &Arc<Server>,
+    connection: &Connection,
+    request: http::Request<Incoming>,
+) -> Answer {
+    let (head, body) = request.into_parts();
+    // Who waits to be told to send a body has not begun to.
+    let may_be_left = !body.is_end_stream() && !head.headers.contains_key(EXPECT);
+    let as_body = |error: hyper::Error| BodyError(error.into());
+    if !may_be_left {
+        let request = http::Request::from_parts(head, body.map_err(as_body).boxed_unsync());
+        return server.handle(request, connection).await;
+    }
+    let (body, leftover) = leftover::lend(body);
+    let request = http::Request::from_parts(head, body.map_err(as_body).boxed_unsync());
+    let answer = server.handle(request, connection).await;
+    leftover.drain().await;
+    answer
 }
 
 fn now(server: &Server) -> UnixTime {

@@ -1,4 +1,10 @@
-//! The default field manager: what stands before the first slash of `User-Agent`.
+//! What `User-Agent` decides: the default field manager, which is what stands before its first slash, and whether
+//! answers are laid out for people.
+
+/// Whether what this client receives is looked at as it is: browsers, and what one types into a shell.
+pub(crate) fn is_read_by_people(user_agent: &str) -> bool {
+    ["curl", "Wget", "Mozilla/5.0"].iter().any(|known| user_agent.starts_with(known))
+}
 
 /// Longest manager name.
 const MANAGER_BYTES_MAX: usize = 128;

@@ -35,7 +35,7 @@ pub(crate) async fn answer(
     let options = call.write_options()?;
     let schema = server.registry.table().schema(resource);
     let mut review = body::decode(call, body, &schema, &options.field_validation)?;
-    crate::metadata::check_type(resource, &mut review)?;
+    crate::metadata::check_type(&server.registry.table(), resource, &mut review)?;
     match &*resource.kind {
         "Binding" => {
             let mut pod =

@@ -253,7 +253,8 @@ impl Server {
         // The object goes through the decoder again, as any body does.
         let after = self.shown(call, &after, row, &call.resource).await?;
         let schema = self.registry.table().schema(&call.resource);
-        request.object = crate::patching::check_against_schema(call, &after, &schema, "Ignore")?;
+        let after = crate::patching::check_against_schema(call, &after, &schema, "Ignore");
+        request.object = after.map_err(|error| failed(error.to_string()))?;
         Ok(true)
     }
 

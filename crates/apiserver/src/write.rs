@@ -54,7 +54,7 @@ impl Server {
         options: &WriteOptions,
     ) -> Result<Written, Status> {
         let resource = &*call.resource;
-        metadata::check_type(resource, &mut object)?;
+        metadata::check_type(&self.registry.table(), resource, &mut object)?;
         metadata::check_namespace(resource, &mut object, &call.info.namespace)?;
         let now = self.clock.now();
         metadata::prepare_for_create(resource, &mut object, now, &mut self.random.lock());
@@ -181,7 +181,7 @@ impl Server {
         let old = self.value_of(resource, present).await?;
         let mut new = change(&old)?;
         crate::managed::keep_reset(&mut new);
-        metadata::check_type(resource, &mut new)?;
+        metadata::check_type(&self.registry.table(), resource, &mut new)?;
         metadata::check_namespace(resource, &mut new, &call.info.namespace)?;
         check_identity(call, &new, &old)?;
         check_revision(call, &new, &old)?;

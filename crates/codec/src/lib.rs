@@ -21,4 +21,4 @@ pub mod yaml;
 pub use accept::{Accept, MediaType, Transform};
 pub use go_form::go_form;
 pub use limits::{BODY_BYTES_MAX, DEPTH_MAX};
-pub use result::{DecodeError, Decoded, Mode, TypeMeta};
+pub use result::{DecodeError, Decoded, Mode, TypeMeta, WrongType};

@@ -42,6 +42,52 @@ impl TypeMeta {
     }
 }
 
+/// A value that does not fit the type of its field, in the words of Go's decoder.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("json: cannot unmarshal {value} into Go {}{target}", of_field(field.as_ref()))]
+pub struct WrongType {
+    /// What Go calls the value: `string`, `number`, `number 1.5`, `bool`, `array` or `object`.
+    pub value: String,
+    /// The Go type.
+    pub target: String,
+    /// Name of the struct, and path to the field.
+    pub field: Option<(String, String)>,
+}
+
+fn of_field(field: Option<&(String, String)>) -> String {
+    match field {
+        Some((name, path)) => format!("struct field {name}.{path} of type "),
+        None => "value of type ".to_owned(),
+    }
+}
+
+impl WrongType {
+    /// The same in the words of upstream's converter of trees, which typed objects go through after a strategic
+    /// merge.
+    pub fn restored(&self) -> String {
+        let target = self.target.as_str();
+        let found = match self.value.as_str() {
+            "array" => "slice",
+            "object" => "map",
+            "number" => "int64",
+            number if number.starts_with("number ") => "float64",
+            other => other,
+        };
+        match (found, target) {
+            (_, map) if map.starts_with("map[") => format!("cannot restore map from {found}"),
+            (_, list) if list.starts_with("[]") => format!("cannot restore slice from {found}"),
+            (_, structure) if structure.contains('.') => {
+                format!("cannot restore struct from: {found}")
+            }
+            // Go has conversions between these, which JSON has not.
+            ("int64", "string") | ("float64", "int32" | "int64") => {
+                format!("cannot convert {found} to {target}")
+            }
+            _ => format!("unrecognized type: {target}"),
+        }
+    }
+}
+
 /// Why a body cannot be decoded. The texts are those of upstream's decoder.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum DecodeError {
@@ -55,8 +101,11 @@ pub enum DecodeError {
     #[error("{0}")]
     Cbor(String),
     /// A value does not fit the type of its field.
+    #[error(transparent)]
+    Type(#[from] WrongType),
+    /// A text is of the right type, but not what its field takes: a time, a quantity.
     #[error("{0}")]
-    Type(String),
+    Value(String),
     /// Unknown or duplicate fields in [`Mode::Strict`].
     #[error("strict decoding error: {}", .0.join(", "))]
     Strict(Vec<String>),

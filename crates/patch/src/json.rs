@@ -23,6 +23,9 @@ pub enum JsonPatchError {
     /// It has too many operations.
     #[error("The allowed maximum operations in a JSON patch is {OPERATIONS_MAX}, got {0}")]
     TooMany(usize),
+    /// An operation has no meaning.
+    #[error("the server rejected our request due to an error in our request")]
+    Unknown(#[source] serde_json::Error),
     /// An operation does not fit the object.
     #[error("the server rejected our request due to an error in our request")]
     DoesNotFit(#[source] json_patch::PatchError),
@@ -41,18 +44,46 @@ pub enum JsonPatchError {
 /// # Errors
 /// See [`JsonPatchError`].
 pub fn apply(object: &mut Value, patch: &Value) -> Result<(), JsonPatchError> {
-    let count = patch.as_array().map_or(0, Vec::len);
-    if count > OPERATIONS_MAX {
-        return Err(JsonPatchError::TooMany(count));
+    let operations = operations_of(patch)?;
+    if operations.len() > OPERATIONS_MAX {
+        return Err(JsonPatchError::TooMany(operations.len()));
     }
-    let patch: json_patch::Patch = serde_json::from_value(patch.clone())
-        .map_err(|error| JsonPatchError::Malformed(error.to_string()))?;
+    let patch: json_patch::Patch =
+        serde_json::from_value(patch.clone()).map_err(JsonPatchError::Unknown)?;
     let mut patching = Patching { depth_max: depth(object), object: object.clone(), copied: 0 };
     for (number, operation) in patch.0.iter().enumerate() {
         patching.carry_out(number, operation)?;
     }
     *object = patching.object;
     Ok(())
+}
+
+/// The operations as they came, in Go's words if the patch is not a list of objects.
+fn operations_of(patch: &Value) -> Result<&[Value], JsonPatchError> {
+    const OPERATION: &str = "handlers.jsonPatchOp";
+    let wrong = |found: &Value, list: &str| {
+        let found = go_kind(found);
+        let text =
+            format!("json: cannot unmarshal {found} into Go value of type {list}{OPERATION}");
+        JsonPatchError::Malformed(text)
+    };
+    let operations = patch.as_array().ok_or_else(|| wrong(patch, "[]"))?;
+    match operations.iter().find(|operation| !operation.is_object()) {
+        Some(other) => Err(wrong(other, "")),
+        None => Ok(operations),
+    }
+}
+
+/// What Go's decoder calls a value.
+pub fn go_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
 }
 
 /// An object on its way through a patch.
@@ -79,6 +110,9 @@ impl Patching {
             }
         }
         self.deepen(operation)?;
+        if self.adds(operation) {
+            return Ok(());
+        }
         // One at a time on a copy of our own: the library's way back after a failure does not always lead back.
         json_patch::patch_unsafe(&mut self.object, std::slice::from_ref(operation)).map_err(
             |mut error| {
@@ -86,6 +120,20 @@ impl Patching {
                 JsonPatchError::DoesNotFit(error)
             },
         )
+    }
+
+    /// Carries out a replacement of a field that is not there: the RFC refuses it, upstream's library adds the field,
+    /// and clients have come to rely on that.
+    fn adds(&mut self, operation: &PatchOperation) -> bool {
+        let PatchOperation::Replace(replace) = operation else { return false };
+        let Some((parent, field)) = replace.path.split_back() else { return false };
+        match parent.resolve_mut(&mut self.object) {
+            Ok(Value::Object(fields)) if !fields.contains_key(&*field.decoded()) => {
+                fields.insert(field.decoded().into_owned(), replace.value.clone());
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Refuses what would lead too deep. The estimate only errs upwards, and is made exact before it refuses.
@@ -158,7 +206,27 @@ mod tests {
         let text = "the server rejected our request due to an error in our request";
         assert_eq!(refused(&object, &json!(operations)), text);
         assert_eq!(refused(&object, &json!([{"op": "test", "path": "/c", "value": 2}])), text);
-        assert!(refused(&object, &json!([{"op": "grow"}])).starts_with("error decoding patch: "));
+        for unknown in [json!([{"op": "grow"}]), json!([{"op": "remove", "path": "no slash"}])] {
+            assert_eq!(refused(&object, &unknown), text);
+        }
+        for (malformed, why) in [
+            (json!({}), "object into Go value of type []handlers.jsonPatchOp"),
+            (json!(["x"]), "string into Go value of type handlers.jsonPatchOp"),
+        ] {
+            let text = format!("error decoding patch: json: cannot unmarshal {why}");
+            assert_eq!(refused(&object, &malformed), text);
+        }
+    }
+
+    #[test]
+    fn a_field_that_is_not_there_is_replaced_all_the_same() {
+        let mut object = json!({"metadata": {"name": "n"}, "list": [1]});
+        let patch = json!([{"op": "replace", "path": "/metadata/a~1b", "value": {"c": 1}}]);
+        apply(&mut object, &patch).unwrap();
+        assert_eq!(object["metadata"], json!({"name": "n", "a/b": {"c": 1}}));
+        for path in ["/list/1", "/none/field", "/list/name"] {
+            refused(&object, &json!([{"op": "replace", "path": path, "value": 1}]));
+        }
     }
 
     #[test]

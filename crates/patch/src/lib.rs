@@ -5,7 +5,10 @@
 
 pub mod apply;
 pub mod fields;
+mod go_text;
 pub mod json;
 pub mod managers;
 pub mod scale;
 pub mod strategic;
+
+pub use go_text::GoText;

@@ -9,6 +9,8 @@ use std::collections::{HashMap, HashSet};
 use schema::Schema;
 use serde_json::{Map, Value};
 
+use crate::GoText;
+
 const PATCH: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
 const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
@@ -23,7 +25,7 @@ pub enum StrategicError {
     /// An item of a list that merges by key lacks the key.
     #[error("map: {item} does not contain declared merge key: {key}")]
     MissingKey {
-        /// The item, as JSON.
+        /// The item, as Go prints it.
         item: String,
         /// The key.
         key: String,
@@ -301,7 +303,8 @@ fn merge_item(
     key: &str,
     schema: &Schema,
 ) -> Result<(), StrategicError> {
-    let missing = || StrategicError::MissingKey { item: item.to_string(), key: key.to_owned() };
+    let missing =
+        || StrategicError::MissingKey { item: GoText(item).to_string(), key: key.to_owned() };
     let map = item.as_object().ok_or_else(missing)?;
     let value = map.get(key).ok_or_else(missing)?;
     match map.get(PATCH).and_then(Value::as_str) {
@@ -414,7 +417,8 @@ mod tests {
         let mut object = json!({});
         let patch = json!({"spec": {"containers": [{"image": "1"}]}});
         let error = apply(&mut object, &patch, &pod()).unwrap_err();
-        assert!(matches!(error, StrategicError::MissingKey { .. }));
+        let text = "map: map[image:1] does not contain declared merge key: name";
+        assert_eq!(error.to_string(), text);
     }
 
     fn any_tree() -> impl proptest::strategy::Strategy<Value = Value> {

@@ -58,13 +58,17 @@ fn fill_behavior(spec: &mut Value) {
     }
 }
 
+/// The metric that is taken where none is named, and the one that v1 has a field for.
+fn cpu_utilization(percent: &Value) -> Value {
+    json!({"type": "Resource", "resource": {"name": "cpu",
+        "target": {"type": "Utilization", "averageUtilization": percent}}})
+}
+
 impl Strategy for HorizontalPodAutoscaler {
     fn default(&self, object: &mut Value) {
         let spec = tree::make(object, "spec");
         tree::fill(spec, "minReplicas", 1);
-        let cpu = json!([{"type": "Resource", "resource": {"name": "cpu",
-            "target": {"type": "Utilization", "averageUtilization": CPU_UTILIZATION}}}]);
-        tree::fill_zero(spec, "metrics", cpu);
+        tree::fill_zero(spec, "metrics", json!([cpu_utilization(&CPU_UTILIZATION.into())]));
         fill_behavior(spec);
     }
 

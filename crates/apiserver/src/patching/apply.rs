@@ -137,7 +137,10 @@ pub(crate) fn decode(body: &Body) -> Result<(Value, Vec<String>), Status> {
         other => Status::bad_request(format!("error decoding YAML: {other}")),
     })?;
     if !decoded.value.is_object() {
-        return Err(Status::bad_request("error decoding YAML: the body is no object"));
+        let kind = patch::json::go_kind(&decoded.value);
+        return Err(Status::bad_request(format!(
+            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
+        )));
     }
     Ok((decoded.value, decoded.warnings))
 }

@@ -171,8 +171,8 @@ impl Server {
         // The object goes through the decoder again, as any body does.
         let object = self.shown(call, &changed, row, &call.resource).await?;
         let schema = self.schema_of(call, &call.resource);
-        let mut object = check_against_schema(call, &object, &schema, "Strict")
-            .map_err(|status| Status::internal(status.message))?;
+        let mut object =
+            check_against_schema(call, &object, &schema, "Strict").map_err(Status::internal)?;
         if !has_own_kind(call) {
             call.resource.strategy.default(&mut object);
         }

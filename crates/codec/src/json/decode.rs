@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     limits::STRICT_ERRORS_MAX,
-    result::{DecodeError, TypeMeta},
+    result::{DecodeError, TypeMeta, WrongType},
 };
 
 /// Decodes a whole text. The second part of the result is the unknown and duplicate fields.
@@ -103,14 +103,7 @@ pub(super) fn wrong_type(
     target: &str,
     field: Option<(String, String)>,
 ) -> DecodeError {
-    DecodeError::Type(match field {
-        Some((name, path)) => {
-            format!(
-                "json: cannot unmarshal {value} into Go struct field {name}.{path} of type {target}"
-            )
-        }
-        None => format!("json: cannot unmarshal {value} into Go value of type {target}"),
-    })
+    WrongType { value: value.to_owned(), target: target.to_owned(), field }.into()
 }
 
 /// What a value is decoded into.
@@ -297,7 +290,7 @@ impl<'a> Decoder<'a> {
                 None
             }
             Err(scalar::Refused::Message(message)) => {
-                self.error.get_or_insert(DecodeError::Type(message));
+                self.error.get_or_insert(DecodeError::Value(message));
                 None
             }
         }

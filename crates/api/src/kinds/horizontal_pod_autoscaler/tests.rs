@@ -20,6 +20,10 @@ fn defaults_are_upstreams() {
     assert_eq!(object["spec"]["behavior"]["scaleUp"]["stabilizationWindowSeconds"], 0);
     assert_eq!(object["spec"]["behavior"]["scaleDown"]["policies"][0]["type"], "Percent");
     assert_eq!(show(&HorizontalPodAutoscaler.validate(&object)), "");
+    let mut v1 = json!({"spec": {"maxReplicas": 3}});
+    Version1.default(&mut v1);
+    Version1.to_storage(&mut v1);
+    assert_eq!(v1["spec"]["metrics"], object["spec"]["metrics"]);
 }
 
 #[test]

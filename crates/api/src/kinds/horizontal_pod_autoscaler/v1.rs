@@ -150,13 +150,10 @@ pub(super) fn stored(object: &Value) -> Value {
     let percent = tree::remove(spec, "targetCPUUtilizationPercentage").filter(|v| !v.is_null());
     let annotation = take_annotation(&mut object, METRICS);
     let mut metrics = list_from_v1(annotation.as_ref(), "target");
-    if let Some(percent) = percent {
-        metrics.push(json!({"type": "Resource", "resource": {"name": "cpu",
-            "target": {"type": "Utilization", "averageUtilization": percent}}}));
-    }
-    if !metrics.is_empty() {
-        tree::set(tree::make(&mut object, "spec"), "metrics", metrics);
-    }
+    // Annotations may name other metrics, so that it is only known here whether there is none.
+    let default = metrics.is_empty().then(|| super::CPU_UTILIZATION.into());
+    metrics.extend(percent.or(default).as_ref().map(super::cpu_utilization));
+    tree::set(tree::make(&mut object, "spec"), "metrics", metrics);
     if let Some(behavior) = take_annotation(&mut object, BEHAVIOR) {
         tree::set(tree::make(&mut object, "spec"), "behavior", behavior);
     }
