@@ -80,8 +80,6 @@ pub const IMAGE_AGE_MIN: Duration = Duration::from_secs(120);
 pub const EVICTION_GRACE_S: i64 = 1;
 /// How often the local storage of pods is measured against their limits.
 pub const STORAGE_LIMIT_PERIOD: Duration = Duration::from_secs(10);
-/// Files of one volume that are measured; more take more time than a limit is worth.
-pub const FILES_MEASURED_MAX: usize = 1 << 20;
 
 const _: () = assert!(LEASE_PERIOD.as_secs() * 2 < LEASE_SECONDS as u64);
 const _: () = assert!(POD_PAUSE_MIN.as_millis() < POD_PAUSE_MAX.as_millis());

@@ -1,8 +1,6 @@
 //! What pods use: the runtime's figures, and the files that the kubelet keeps for them. What counts, and what follows
 //! from it, is decided in `podlife::eviction`.
 
-use std::collections::HashSet;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -10,10 +8,8 @@ use cri::{ContainerStats, FilesystemUsage, PodSandboxStats};
 use k8s_openapi::api::core::v1::Pod;
 use podlife::eviction::usage::{ContainerUsage, DiskUsage, PodUsage, local_volumes};
 use podlife::{names, pod};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 
 use crate::config::Config;
-use crate::limits::FILES_MEASURED_MAX;
 use crate::volumes;
 
 /// The figures of a pod among those of all.
@@ -107,104 +103,15 @@ fn files_in(directory: &Path) -> DiskUsage {
     files.map(|entry| file(&entry.path())).sum()
 }
 
-/// A directory with everything below it, as long as it is on the same disk.
+/// A directory with everything below it, as long as it is on the same disk; nothing when there is none.
 fn below(directory: &Path) -> DiskUsage {
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let Ok(root) = rustix::fs::open(directory, flags, Mode::empty()) else {
-        return DiskUsage::default();
-    };
-    let mut walk = Walk::default();
-    walk.run(root.as_fd());
-    if walk.files > FILES_MEASURED_MAX {
-        tracing::warn!(path = %directory.display(), "too many files; the rest is not measured");
-    }
-    walk.usage
-}
-
-/// A way through directories whose owners may rearrange them meanwhile: one is open at a time, found from the root
-/// without following any link.
-#[derive(Default)]
-struct Walk {
-    usage: DiskUsage,
-    pending: Vec<PathBuf>,
-    /// Files with several names, which count once.
-    known: HashSet<u64>,
-    files: usize,
-}
-
-impl Walk {
-    fn run(&mut self, root: BorrowedFd<'_>) {
-        let Ok(about) = rustix::fs::fstat(root) else { return };
-        self.count(&about);
-        self.pending.push(PathBuf::from("."));
-        while let Some(path) = self.pending.pop() {
-            // What has gone meanwhile takes nothing.
-            if let Ok(directory) = open_below(root, &path) {
-                self.look_into(&directory, &path, about.st_dev);
-            }
-        }
-    }
-
-    fn look_into(&mut self, directory: &OwnedFd, path: &Path, device: u64) {
-        let Ok(entries) = Dir::read_from(directory) else { return };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
-            }
-            self.files += 1;
-            if self.files > FILES_MEASURED_MAX {
-                self.pending.clear();
-                return;
-            }
-            let about = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
-            let Some(about) = about.ok().filter(|about| about.st_dev == device) else { continue };
-            self.count(&about);
-            if FileType::from_raw_mode(about.st_mode) == FileType::Directory {
-                let name: &std::ffi::OsStr =
-                    std::os::unix::ffi::OsStrExt::from_bytes(name.to_bytes());
-                self.pending.push(path.join(name));
-            }
-        }
-    }
-
-    fn count(&mut self, about: &Stat) {
-        let is_directory = FileType::from_raw_mode(about.st_mode) == FileType::Directory;
-        if is_directory || about.st_nlink == 1 || self.known.insert(about.st_ino) {
-            let bytes = u64::try_from(about.st_blocks).unwrap_or(0) * 512;
-            self.usage = self.usage + DiskUsage { bytes, inodes: 1 };
-        }
-    }
-}
-
-fn open_below(root: BorrowedFd<'_>, path: &Path) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    rustix::fs::openat2(root, path, flags, Mode::empty(), resolve)
+    let used = linux::disk_usage::of(directory).unwrap_or_default();
+    DiskUsage { bytes: used.bytes, inodes: used.inodes }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn files_count_once_and_links_are_not_followed() {
-        let directory = tempfile::tempdir().unwrap();
-        let at = |name: &str| directory.path().join(name);
-        std::fs::write(at("outside"), vec![1; 1 << 20]).unwrap();
-        std::fs::create_dir_all(at("volume/a/b")).unwrap();
-        std::fs::write(at("volume/a/b/file"), vec![1; 64 << 10]).unwrap();
-        std::fs::hard_link(at("volume/a/b/file"), at("volume/again")).unwrap();
-        std::os::unix::fs::symlink(at("outside"), at("volume/link")).unwrap();
-        std::os::unix::fs::symlink(directory.path(), at("volume/out")).unwrap();
-        let used = below(&at("volume"));
-        // Three directories, two links, a file.
-        assert_eq!(used.inodes, 6);
-        assert!((64 << 10..512 << 10).contains(&used.bytes), "{used:?}");
-        std::os::unix::fs::symlink(at("volume"), at("other")).unwrap();
-        assert_eq!(below(&at("other")), DiskUsage::default());
-        assert_eq!(below(&at("gone")), DiskUsage::default());
-    }
 
     #[test]
     fn logs_are_the_files_of_their_directory() {
@@ -215,6 +122,8 @@ mod tests {
         let used = files_in(directory.path());
         assert_eq!(used.inodes, 1);
         assert!(used.bytes < 1 << 20, "{used:?}");
-        assert_eq!(files_in(&directory.path().join("gone")), DiskUsage::default());
+        let gone = directory.path().join("gone");
+        assert_eq!([files_in(&gone), below(&gone)], [DiskUsage::default(); 2]);
+        assert_eq!(below(directory.path()).inodes, 4);
     }
 }

@@ -3,6 +3,7 @@
 pub mod cgroup;
 pub mod conntrack;
 pub mod directory;
+pub mod disk_usage;
 pub mod folder_watch;
 pub mod memory;
 pub mod mount;

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, fsconfig_create,
@@ -93,36 +93,6 @@ fn common_directory(paths: &[PathBuf]) -> PathBuf {
 pub fn is_available() -> bool {
     std::fs::read_to_string("/proc/filesystems")
         .is_ok_and(|text| text.lines().any(|line| line.ends_with("\toverlay")))
-}
-
-/// Bytes and inodes that the files below `directory` take, without following links out of it. Used for
-/// the writable layer of a container.
-pub fn disk_usage(directory: &Path) -> io::Result<(u64, u64)> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let root = rustix::fs::open(directory, flags, Mode::empty())?;
-    let mut stack = vec![root];
-    let (mut bytes, mut inodes) = (0, 0);
-    while let Some(current) = stack.pop() {
-        for entry in rustix::fs::Dir::read_from(&current)? {
-            let entry = entry?;
-            if matches!(entry.file_name().to_bytes(), b"." | b"..") {
-                continue;
-            }
-            let name = entry.file_name();
-            let Ok(stat) = rustix::fs::statat(&current, name, AtFlags::SYMLINK_NOFOLLOW) else {
-                continue;
-            };
-            inodes += 1;
-            bytes += u64::try_from(stat.st_blocks).unwrap_or(0) * 512;
-            let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
-            if kind == rustix::fs::FileType::Directory
-                && let Ok(child) = rustix::fs::openat(&current, name, flags, Mode::empty())
-            {
-                stack.push(child);
-            }
-        }
-    }
-    Ok((bytes, inodes))
 }
 
 #[cfg(test)]

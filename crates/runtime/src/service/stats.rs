@@ -72,13 +72,12 @@ impl Runtime {
         let usage = self.cgroup(&record.cgroup)?.usage();
         let now = self.now();
         let upper = self.inner.paths.container(&record.id).join("upper");
-        let writable_layer =
-            linux::overlay::disk_usage(&upper).ok().map(|(bytes, inodes)| FilesystemUsage {
-                timestamp: now,
-                mountpoint: self.inner.paths.data().display().to_string(),
-                used_bytes: Some(bytes),
-                inodes_used: Some(inodes),
-            });
+        let writable_layer = linux::disk_usage::of(&upper).ok().map(|used| FilesystemUsage {
+            timestamp: now,
+            mountpoint: self.inner.paths.data().display().to_string(),
+            used_bytes: Some(used.bytes),
+            inodes_used: Some(used.inodes),
+        });
         Ok(ContainerStats {
             cpu: cpu(&usage, now),
             memory: memory(&usage, now),
