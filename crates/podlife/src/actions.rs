@@ -285,7 +285,7 @@ impl Planner<'_> {
                 continue;
             };
             if status.state != ContainerState::Running {
-                if should_restart(self.pod, container, status) {
+                if should_restart(self.pod, container, status, self.probes) {
                     actions.start.push(ContainerRef::Main(at));
                     if status.state == ContainerState::Unknown {
                         actions.kill.push(kill_unknown(status, "Container"));
@@ -310,7 +310,7 @@ impl Planner<'_> {
             return 1;
         };
         let restart =
-            reason == KillReason::Changed || pod::restarts_after(self.pod, container, 137);
+            reason == KillReason::Changed || pod::restarts_after(self.pod, container, KILLED);
         let message = if restart { format!("{message}, will be restarted") } else { message };
         actions.kill.push(kill(status, message, reason));
         if restart {
@@ -378,15 +378,37 @@ fn kill_unknown(status: &ContainerStatus, title: &str) -> Kill {
     kill(status, message, KillReason::Unknown)
 }
 
+/// The exit code of a container that was killed.
+const KILLED: i32 = 137;
+
+/// Whether a container that exited is started again. One that a probe has ended has failed, whatever code it left with.
+pub(crate) fn is_restarted(
+    pod: &Pod,
+    container: &Container,
+    probes: &ProbeResults,
+    (id, exit_code): (&str, i32),
+) -> bool {
+    let failed = probes.failed(id, ProbeKind::Liveness) || probes.failed(id, ProbeKind::Startup);
+    pod::restarts_after(pod, container, exit_code)
+        || failed && pod::restarts_after(pod, container, KILLED)
+}
+
 /// Whether a container that is not running is started again.
-pub fn should_restart(pod: &Pod, container: &Container, status: &ContainerStatus) -> bool {
+pub fn should_restart(
+    pod: &Pod,
+    container: &Container,
+    status: &ContainerStatus,
+    probes: &ProbeResults,
+) -> bool {
     if pod.metadata.deletion_timestamp.is_some() {
         return false;
     }
     match status.state {
         ContainerState::Running => false,
         ContainerState::Created | ContainerState::Unknown => true,
-        ContainerState::Exited => pod::restarts_after(pod, container, status.exit_code),
+        ContainerState::Exited => {
+            is_restarted(pod, container, probes, (&status.id, status.exit_code))
+        }
     }
 }
 

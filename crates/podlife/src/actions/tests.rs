@@ -95,6 +95,24 @@ fn init_containers_run_one_after_the_other() {
 }
 
 #[test]
+fn what_a_probe_has_ended_has_failed_whatever_its_code() {
+    for (policy, kind, expected) in [
+        ("OnFailure", Some(ProbeKind::Liveness), "+M0"),
+        ("OnFailure", Some(ProbeKind::Startup), "+M0"),
+        ("OnFailure", Some(ProbeKind::Readiness), "K"),
+        ("OnFailure", None, "K"),
+        ("Never", Some(ProbeKind::Liveness), "K"),
+    ] {
+        let mut probes = ProbeResults::default();
+        kind.iter().for_each(|kind| drop(probes.set("a-0", *kind, false)));
+        let mut pod = pod(json!({"restartPolicy": policy, "containers": [{"name": "a"}]}));
+        let exited = vec![container("a", 0, Exited, 0)];
+        let planned = plan_of(&mut pod, vec![sandbox(0)], exited, &probes);
+        assert_eq!(planned, expected, "{policy} {kind:?}");
+    }
+}
+
+#[test]
 fn sidecars_start_in_order_and_stay() {
     let mut pod = pod(json!({
         "initContainers": [

@@ -281,7 +281,7 @@ fn apply_start_error(
             pod::is_sidecar(container) || newest.exit_code != 0
         }
         List::Ephemeral => newest.state != cri::ContainerState::Exited,
-        _ => crate::actions::should_restart(inputs.pod, container, newest),
+        _ => crate::actions::should_restart(inputs.pod, container, newest, inputs.probes),
     });
     let running = newest.is_some_and(|newest| newest.state == cri::ContainerState::Running);
     if !will_start || running || inputs.pod.metadata.deletion_timestamp.is_some() {

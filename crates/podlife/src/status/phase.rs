@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 
 use super::Inputs;
 use super::container::any_main_started;
+use crate::actions::is_restarted;
 use crate::pod::{self, RestartPolicy};
 
 #[derive(Default)]
@@ -75,7 +76,11 @@ fn stopped(
         let state =
             find(&status.container_statuses, &container.name).and_then(|s| s.state.as_ref());
         match state.and_then(|state| state.terminated.as_ref()) {
-            Some(ended) => pod::restarts_after(inputs.pod, container, ended.exit_code),
+            Some(ended) => {
+                let id = ended.container_id.as_deref().unwrap_or_default();
+                let id = id.split_once("://").map_or(id, |(_, id)| id);
+                is_restarted(inputs.pod, container, inputs.probes, (id, ended.exit_code))
+            }
             None => true,
         }
     });
