@@ -67,11 +67,12 @@ fn open_or_make(volume: &Path, sub_path: &str) -> Result<OwnedFd, VolumeError> {
         Err(rustix::io::Errno::NOENT) => {}
         Err(error) => return Err(failed(error)),
     }
+    let mode = rustix::fs::fstat(&root).map_err(failed)?.st_mode;
     let mut at = root;
     for part in sub_path.split('/').filter(|part| !matches!(*part, "" | ".")) {
         at = match open(&at, part, OFlags::empty()) {
             Err(rustix::io::Errno::NOENT) => {
-                rustix::fs::mkdirat(&at, part, Mode::from_raw_mode(0o755)).map_err(failed)?;
+                make(&at, part, mode).map_err(failed)?;
                 open(&at, part, OFlags::DIRECTORY).map_err(failed)?
             }
             found => found.map_err(failed)?,
@@ -80,9 +81,38 @@ fn open_or_make(volume: &Path, sub_path: &str) -> Result<OwnedFd, VolumeError> {
     Ok(at)
 }
 
+/// Makes a directory that is as open as the volume itself, whatever this process's mask is. What it inherits beyond the
+/// nine bits, it keeps.
+fn make(at: impl AsFd, name: &str, volume_mode: u32) -> rustix::io::Result<()> {
+    let bits = volume_mode & 0o777;
+    rustix::fs::mkdirat(&at, name, Mode::from_raw_mode(bits))?;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let made = rustix::fs::openat2(&at, name, flags, Mode::empty(), resolve)?;
+    let inherited = rustix::fs::fstat(&made)?.st_mode & 0o7000;
+    rustix::fs::fchmod(&made, Mode::from_raw_mode(bits | inherited))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_is_as_open_as_its_volume() {
+        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+        let directory = tempfile::tempdir().unwrap();
+        let (config, mark) =
+            (Config { mounts: false, ..Config::new("n") }, directory.path().join("m"));
+        for mode in [0o2777, 0o750] {
+            let volume = directory.path().join(format!("{mode:o}"));
+            std::fs::create_dir(&volume).unwrap();
+            std::fs::set_permissions(&volume, std::fs::Permissions::from_mode(mode)).unwrap();
+            let part = resolve(&config, &volume, "a/b", &mark).unwrap();
+            for made in [&part, &volume.join("a")] {
+                assert_eq!(made.metadata().unwrap().mode() & 0o7777, mode);
+            }
+        }
+    }
 
     #[test]
     fn parts_are_made_and_links_out_are_refused() {

@@ -191,7 +191,7 @@ impl Index {
         }
     }
 
-    fn insert(&mut self, (block, at): Place, key: Bytes, chain: Chain) {
+    fn insert(&mut self, (mut block, mut at): Place, key: Bytes, chain: Chain) {
         let live = usize::from(is_live(&chain));
         let appends = block + 1 == self.blocks.len() && at == BLOCK_ENTRIES_MAX;
         if self.blocks.is_empty() || appends {
@@ -200,6 +200,15 @@ impl Index {
             self.insert_block(self.blocks.len(), added);
             return;
         }
+        if self.blocks[block].keys.len() == BLOCK_ENTRIES_MAX {
+            // Before there is one too many, for which all room would be doubled.
+            let half = self.blocks[block].split();
+            self.insert_block(block + 1, half);
+            let kept = self.blocks[block].keys.len();
+            if at > kept {
+                (block, at) = (block + 1, at - kept);
+            }
+        }
         let found = &mut self.blocks[block];
         found.keys.insert(at, key);
         found.heads.insert(&found.keys, at);
@@ -207,10 +216,6 @@ impl Index {
         found.live += live;
         if at == 0 {
             self.note_first(block);
-        }
-        if self.blocks[block].keys.len() > BLOCK_ENTRIES_MAX {
-            let half = self.blocks[block].split();
-            self.insert_block(block + 1, half);
         }
     }
 
@@ -364,6 +369,13 @@ mod tests {
             index.push(format!("{number:05}").into(), version(1, 1));
         }
         assert_eq!(index.blocks.len(), 1000usize.div_ceil(BLOCK_ENTRIES_MAX));
+        for number in (0..1000u16).rev() {
+            index.push(format!("{number:05}x").into(), version(1, 1));
+        }
+        assert!(index.blocks.iter().all(|block| block.chains.capacity() <= BLOCK_ENTRIES_MAX));
+        for number in 0..1000u16 {
+            index.change(format!("{number:05}x").as_bytes(), |_| false);
+        }
         for number in 0..1000u16 {
             index.change(format!("{number:05}").as_bytes(), |_| false);
         }
