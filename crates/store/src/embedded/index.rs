@@ -56,16 +56,21 @@ impl Index {
         Some((&block.keys[at], &block.chains[at]))
     }
 
-    /// Adds the newest version of a key.
+    /// Adds the newest version of a key. The key is the one that is kept from now on: it shares the memory of
+    /// the version, and the one before must not keep that of an old one.
     pub(super) fn push(&mut self, key: Bytes, version: Version) {
         let lives = !version.is_deletion();
         match self.find(&key) {
-            Ok((block, at)) => {
-                let block = &mut self.blocks[block];
+            Ok((number, at)) => {
+                let block = &mut self.blocks[number];
                 let chain = &mut block.chains[at];
                 block.live -= usize::from(is_live(chain));
                 chain.push(version);
                 block.live += usize::from(lives);
+                block.keys[at] = key;
+                if at == 0 {
+                    self.note_first(number);
+                }
             }
             Err(place) => self.insert(place, key, Chain::new(version)),
         }

@@ -107,7 +107,8 @@ impl Leases {
     pub(super) fn attach(&mut self, current: &KeyValue) {
         let lease = current.lease.and_then(|lease| self.leases.get_mut(&lease.0));
         if let Some(lease) = lease {
-            lease.keys.insert(current.key.clone());
+            // Its own copy: the key shares the memory of one version, of which there may be many.
+            lease.keys.insert(Bytes::copy_from_slice(&current.key));
         }
     }
 

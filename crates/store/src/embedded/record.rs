@@ -97,12 +97,20 @@ pub(super) struct ChangeRef<'a> {
     pub(super) lease: i64,
 }
 
-/// Encodes a change for its row: the record, and the value as it lies in there.
-pub(super) fn encode_put(row: RowKey, change: &ChangeRef<'_>) -> (Bytes, Bytes) {
+/// An encoded value, with its key and itself as they lie in the record.
+pub(super) struct Put {
+    pub(super) record: Bytes,
+    pub(super) key: Bytes,
+    pub(super) value: Bytes,
+}
+
+/// Encodes a value for its row.
+pub(super) fn encode_put(row: RowKey, change: &ChangeRef<'_>) -> Put {
     let record = encode_change(row, KIND_PUT, change);
     let value_at = CHANGE_HEADER_BYTES + change.key.len();
+    let key = record.slice(CHANGE_HEADER_BYTES..value_at);
     let value = record.slice(value_at..value_at + change.value.len());
-    (record, value)
+    Put { record, key, value }
 }
 
 /// Encodes a deletion for its row.
@@ -222,9 +230,9 @@ mod tests {
         let Some(value) = value else { return encode_deletion(ROW, -5, b"key") };
         let (create_revision, version, lease) = (3, 4, -9);
         let change = ChangeRef { time_ms: -5, key: b"key", value, create_revision, version, lease };
-        let (record, kept) = encode_put(ROW, &change);
-        assert_eq!(kept, value);
-        record
+        let put = encode_put(ROW, &change);
+        assert_eq!((&put.key[..], &put.value[..]), (&b"key"[..], value));
+        put.record
     }
 
     #[test]

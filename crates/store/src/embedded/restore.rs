@@ -76,8 +76,8 @@ impl Writer {
                     version: item.version,
                     lease: item.lease.map_or(0, |lease| lease.0),
                 };
-                let (record, _value) = encode_put(row, &change);
-                self.batch.insert(&self.open.keyspace, row.encode().to_vec(), record);
+                let put = encode_put(row, &change);
+                self.batch.insert(&self.open.keyspace, row.encode().to_vec(), put.record);
             }
             Entry::Lease { id, ttl_seconds } => {
                 let record = encode_lease(id, ttl_seconds);

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::chain::Version;
 use super::disk::DiskBatch;
 use super::index::Index;
-use super::record::{ChangeRef, RowKey, encode_deletion, encode_put, record_bytes};
+use super::record::{ChangeRef, Put, RowKey, encode_deletion, encode_put, record_bytes};
 use crate::commit::Commit;
 use crate::{Compare, Event, KeyRange, KeyValue, Operation, Revision, StoreError, Transaction};
 
@@ -41,7 +41,7 @@ pub(super) struct State {
     pub(super) keys: Index,
     history: VecDeque<Commit>,
     pending: Vec<Commit>,
-    /// The rows of what is pending. Their records hold the values of the versions: the engine's memory and
+    /// The rows of what is pending. Their records hold keys and values of the versions: the engine's memory and
     /// this one share them.
     unwritten: DiskBatch,
     newest: u64,
@@ -147,7 +147,7 @@ impl State {
         match operation {
             Operation::Put { key, value, lease } => {
                 let lease = lease.map_or(0, |lease| lease.0);
-                Some(self.put(key, &value, lease, row, time_ms))
+                Some(self.put(&key, &value, lease, row, time_ms))
             }
             Operation::Delete { key } => {
                 let previous = self.present(&key)?;
@@ -157,19 +157,13 @@ impl State {
         }
     }
 
-    fn put(&mut self, key: Bytes, value: &[u8], lease: i64, row: RowKey, time_ms: i64) -> Event {
-        let (key, previous) = self.newest_value(key);
+    fn put(&mut self, key: &Bytes, value: &[u8], lease: i64, row: RowKey, time_ms: i64) -> Event {
+        let previous = self.present(key);
         let created = previous.as_ref().map_or(row.revision, |before| before.create_revision.0);
         let number = previous.as_ref().map_or(0, |previous| previous.version) + 1;
-        let change = ChangeRef {
-            time_ms,
-            key: &key,
-            value,
-            create_revision: created,
-            version: number,
-            lease,
-        };
-        let (record, value) = encode_put(row, &change);
+        let change =
+            ChangeRef { time_ms, key, value, create_revision: created, version: number, lease };
+        let Put { record, key, value } = encode_put(row, &change);
         self.unwritten.put(&row.encode(), record);
         let version = Version {
             mod_revision: row.revision,
