@@ -161,12 +161,9 @@ impl Status {
     }
 
     /// 405.
-    pub fn method_not_supported(group: &str, plural: &str, verb: &str) -> Self {
-        let message = format!(
-            "{verb} is not supported on resources of kind \"{}\"",
-            qualified(group, plural)
-        );
-        Self::failure(405, "MethodNotAllowed", message).about(group, plural, "")
+    pub fn method_not_allowed() -> Self {
+        let message = "the server does not allow this method on the requested resource";
+        Self::failure(405, "MethodNotAllowed", message)
     }
 
     /// 410: the requested revision or continue token is too old.

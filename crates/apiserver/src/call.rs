@@ -110,6 +110,11 @@ impl Call {
             }
             dry_run = true;
         }
+        let faults = crate::managed::manager_faults(self.query.text("fieldManager"));
+        if !faults.is_empty() && self.info.verb != "patch" {
+            let kind = if self.info.verb == "update" { "UpdateOptions" } else { "CreateOptions" };
+            return Err(Status::invalid("meta.k8s.io", kind, "", &faults));
+        }
         let agent = self.headers.get("user-agent").and_then(|value| value.to_str().ok());
         let manager = match self.query.text("fieldManager") {
             "" => crate::user_agent::default_manager(agent.unwrap_or_default()).to_owned(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use admission::Operation;
+use api::field;
 use api::meta;
 use api::object::Object;
 use api::resource::Resource;
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 use crate::cache::admits;
 use crate::call::{Call, WriteOptions};
 use crate::limits::WRITE_TRIES_MAX;
+use crate::list_options;
 use crate::metadata::seconds;
 use crate::server::Server;
 
@@ -50,37 +52,46 @@ impl DeleteOptions {
     pub fn read(call: &Call, body: &Value) -> Result<Self, Status> {
         let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
         let query = |key: &str| call.query.get(key).map(str::to_owned);
-        let grace_query = match query("gracePeriodSeconds") {
-            Some(seconds) => Some(seconds.parse().map_err(|_| {
-                Status::bad_request(format!("invalid gracePeriodSeconds: {seconds:?}"))
-            })?),
-            None => None,
-        };
+        let grace_query = list_options::integer(&call.query, "gracePeriodSeconds")?;
         let orphan = body.get("orphanDependents").and_then(Value::as_bool).or_else(|| {
             call.query.get("orphanDependents").map(|_| call.query.flag("orphanDependents"))
         });
         let mut propagation =
             text(body.get("propagationPolicy")).or_else(|| query("propagationPolicy"));
-        if let Some(policy) = &propagation
-            && !matches!(policy.as_str(), "Orphan" | "Background" | "Foreground")
-        {
-            let path = api::field::Path::new("propagationPolicy");
-            let known = &["Foreground", "Background", "Orphan", "nil"];
-            let error = api::field::Error::not_supported(&path, policy.as_str(), known);
-            return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &[error]));
+        let path = field::Path::new("propagationPolicy");
+        let mut faults = Vec::new();
+        match propagation.as_deref() {
+            Some(policy) if orphan.is_some() => {
+                let why = "orphanDependents and deletionPropagation cannot be both set";
+                faults.push(field::Error::invalid(&path, policy, why));
+            }
+            None | Some("Orphan" | "Background" | "Foreground") => {}
+            Some(policy) => {
+                let known = &["Foreground", "Background", "Orphan", "nil"];
+                faults.push(field::Error::not_supported(&path, policy, known));
+            }
+        }
+        let in_body = body.get("dryRun").and_then(Value::as_array).into_iter().flatten();
+        let asked = in_body.filter_map(Value::as_str).chain(call.query.all("dryRun"));
+        let asked: Vec<&str> = asked.filter(|value| !value.is_empty()).collect();
+        // What is not understood must never be taken for a deletion in earnest.
+        for unknown in asked.iter().filter(|value| **value != "All") {
+            let path = field::Path::new("dryRun");
+            faults.push(field::Error::not_supported(&path, *unknown, &["All"]));
+        }
+        if !faults.is_empty() {
+            return Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &faults));
         }
         if propagation.is_none() {
             propagation =
                 orphan.map(|orphan| if orphan { "Orphan" } else { "Background" }.to_owned());
         }
-        let dry_run =
-            body.get("dryRun").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
         Ok(Self {
             grace_seconds: body.get("gracePeriodSeconds").and_then(Value::as_i64).or(grace_query),
             uid: text(body.pointer("/preconditions/uid")),
             revision: text(body.pointer("/preconditions/resourceVersion")),
             propagation,
-            dry_run: dry_run || call.query.all("dryRun").any(|value| value == "All"),
+            dry_run: !asked.is_empty(),
         })
     }
 

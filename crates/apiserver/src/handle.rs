@@ -279,6 +279,13 @@ impl Server {
             let body = read_body(call, request).await?;
             return virtual_kinds::answer(self, call, &body).await;
         }
+        let is_one = !call.info.name.is_empty();
+        if matches!(
+            (call.info.verb.as_str(), is_one),
+            ("update" | "patch", false) | ("create", true)
+        ) {
+            return Err(Status::method_not_allowed());
+        }
         match call.info.verb.as_str() {
             "get" => {
                 let form = self.form(call)?;
@@ -298,6 +305,7 @@ impl Server {
             "patch" => patching::patch(self, call, request, Part::Main).await,
             "delete" => self.answer_delete(call, request).await,
             "deletecollection" => {
+                crate::list_options::check(&call.query, false)?;
                 let body = read_body(call, request).await?;
                 let options = DeleteOptions::read(
                     call,
@@ -311,10 +319,7 @@ impl Server {
                 };
                 list(self, &self.form(call)?, objects, &list_meta)
             }
-            verb => {
-                let resource = &call.resource;
-                Err(Status::method_not_supported(&resource.group, &resource.plural, verb))
-            }
+            _ => Err(Status::method_not_allowed()),
         }
     }
 
@@ -329,6 +334,7 @@ impl Server {
         let options = call.write_options()?;
         let schema = self.registry.table().schema(&call.resource);
         let object = body::decode(call, &body, &schema, &options.field_validation)?;
+        crate::metadata::check_url_name(call, &object)?;
         if part == Part::Main && call.resource.create_on_update {
             self.fresh().await?;
             let namespace = if call.resource.is_namespaced() { &*call.info.namespace } else { "" };
@@ -461,7 +467,7 @@ fn forbidden(user: &User, info: &RequestInfo, reason: &str) -> Status {
 }
 
 fn check_served(resource: &Resource, info: &RequestInfo) -> Result<(), Status> {
-    let not_served = || Status::method_not_supported(&resource.group, &resource.plural, &info.verb);
+    let not_served = Status::method_not_allowed;
     let needs_namespace = resource.is_namespaced() && info.namespace.is_empty();
     if needs_namespace && !matches!(info.verb.as_str(), "list" | "watch" | "deletecollection") {
         return Err(if info.name.is_empty() { not_served() } else { Status::no_such_path() });

@@ -55,6 +55,8 @@ pub const GENERATE_NAME_BASE_MAX: usize = 58;
 pub const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
 /// How long a request may wait for the cache to show a revision.
 pub const FRESH_READ_MAX: Duration = Duration::from_secs(10);
+/// How long a read waits for a revision that its client names, as upstream's.
+pub const NAMED_REVISION_MAX: Duration = Duration::from_secs(3);
 /// How long an aggregated server may take to accept a connection.
 pub const AGGREGATED_DIAL_MAX: Duration = Duration::from_secs(10);
 /// Largest document that is read from an aggregated server.

@@ -14,11 +14,27 @@ const NOT_OLDER: &str = "NotOlderThan";
 /// # Errors
 /// 422, in upstream's words.
 pub(crate) fn check(query: &Query, is_watch: bool) -> Result<(), Status> {
+    integer(query, "limit")?;
+    integer(query, "timeoutSeconds")?;
     let faults = if is_watch { of_watch(query) } else { of_list(query) };
     if faults.is_empty() {
         return Ok(());
     }
     Err(Status::invalid("meta.k8s.io", "ListOptions", "", &faults))
+}
+
+/// An option that is a number; `None` where it is not given.
+///
+/// # Errors
+/// 400: it is no number.
+pub(crate) fn integer(query: &Query, key: &str) -> Result<Option<i64>, Status> {
+    let text = query.text(key);
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let refused =
+        |_| Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"));
+    text.parse().map(Some).map_err(refused)
 }
 
 fn of_list(query: &Query) -> Vec<Error> {

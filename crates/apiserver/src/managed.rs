@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use api::field;
 use api::meta;
 use api::resource::Resource;
 use api::status::Status;
@@ -220,4 +221,21 @@ impl Versions for Context {
         meta::object_mut(&mut object).insert("apiVersion".to_owned(), to.api_version().into());
         Some((object, schema))
     }
+}
+/// Longest name of a field manager.
+const MANAGER_BYTES_MAX: usize = 128;
+
+/// What is wrong with the name of a field manager that a request gives.
+pub(crate) fn manager_faults(manager: &str) -> Vec<field::Error> {
+    let path = field::Path::new("fieldManager");
+    let mut faults = Vec::new();
+    if manager.len() > MANAGER_BYTES_MAX {
+        faults.push(field::Error::too_long(&path, MANAGER_BYTES_MAX));
+    }
+    for (at, character) in manager.char_indices().filter(|(_, character)| character.is_control()) {
+        let code = u32::from(character);
+        let detail = format!("invalid character U+{code:04X} (at position {at})");
+        faults.push(field::Error::invalid(&path, manager, detail));
+    }
+    faults
 }

@@ -3,7 +3,7 @@
 use api::field::{Error, Path};
 use api::meta;
 use api::name;
-use api::resource::{NameRule, Resource};
+use api::resource::{NameRule, Resource, StrategyRef};
 use api::status::Status;
 use clock::Random;
 use jiff::Timestamp;
@@ -71,6 +71,22 @@ pub(crate) fn unknown_kind(table: &Table, kind: &str, api_version: &str) -> Opti
             "no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
         )
     })
+}
+
+/// Refuses an object of another name than the path's.
+pub(crate) fn check_url_name(call: &crate::call::Call, object: &Value) -> Result<(), Status> {
+    let (name, wanted) = (meta::name(object), &call.info.name);
+    if name.is_empty() {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({wanted} based on URL) was undeterminable: name must be provided"
+        )));
+    }
+    if name != wanted {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({wanted})"
+        )));
+    }
+    Ok(())
 }
 
 /// Puts the namespace of the path into the object, or refuses another one.
@@ -177,8 +193,28 @@ pub(crate) fn validate(resource: &Resource, object: &Value) -> Vec<Error> {
     }
     validate_maps(object, &path, &mut errors);
     validate_finalizers(object, &path, &mut errors);
+    if is_of_core_rules(resource) {
+        validate_known_finalizers(object, &path, &mut errors);
+    }
     validate_owners(object, &path, &mut errors);
     errors
+}
+
+/// Whether upstream holds the metadata of a kind against the rules of its core group, and not only the general ones.
+fn is_of_core_rules(resource: &Resource) -> bool {
+    !matches!(resource.strategy, StrategyRef::Shared(_))
+        && !matches!(&*resource.group, "apiextensions.k8s.io" | "apiregistration.k8s.io")
+}
+
+fn validate_known_finalizers(object: &Value, path: &Path, errors: &mut Vec<Error>) {
+    let path = path.child("finalizers");
+    for (index, finalizer) in meta::finalizers(object).into_iter().enumerate() {
+        let is_known = matches!(finalizer, "kubernetes" | "orphan" | "foregroundDeletion");
+        if !is_known && !finalizer.contains('/') {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(Error::invalid(&path.index(index), finalizer, why));
+        }
+    }
 }
 
 /// Whether a name fits the rule.

@@ -184,8 +184,6 @@ async fn write(
 
 const METADATA: &str = "metadata";
 const MANAGED_FIELDS: &[u8] = b"managedFields";
-/// Longest name of a field manager.
-const MANAGER_BYTES_MAX: usize = 128;
 
 /// Checks the options that only patches have, or have other rules for.
 pub(crate) fn check_options(call: &Call) -> Result<(), Status> {
@@ -199,14 +197,7 @@ pub(crate) fn check_options(call: &Call) -> Result<(), Status> {
         let force = field::Path::new("force");
         errors.push(field::Error::forbidden(&force, "may not be specified for non-apply patch"));
     }
-    if manager.len() > MANAGER_BYTES_MAX {
-        errors.push(field::Error::too_long(&path, MANAGER_BYTES_MAX));
-    }
-    for (at, character) in manager.char_indices().filter(|(_, character)| character.is_control()) {
-        let code = u32::from(character);
-        let detail = format!("invalid character U+{code:04X} (at position {at})");
-        errors.push(field::Error::invalid(&path, manager, detail));
-    }
+    errors.extend(managed::manager_faults(manager));
     if errors.is_empty() {
         return Ok(());
     }

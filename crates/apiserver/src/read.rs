@@ -1,6 +1,7 @@
 //! Get and list: answered from memory, at a known revision.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::object::Object;
 use api::resource::{Resource, StrategyRef};
@@ -13,7 +14,7 @@ use store::{KeyRange, RangeRequest, Revision, StoreError};
 
 use crate::cache::{Cache, admits, store_key, store_range};
 use crate::call::Call;
-use crate::limits::FRESH_READ_MAX;
+use crate::limits::{FRESH_READ_MAX, NAMED_REVISION_MAX};
 use crate::list_options;
 use crate::respond::{Answer, Form, ListMeta, list, store_failure};
 use crate::server::Server;
@@ -33,12 +34,7 @@ pub fn selectors(call: &Call) -> Result<(LabelSelector, FieldSelector), Status> 
             continue;
         }
         let Some(stored) = call.resource.strategy.stored_field(path) else {
-            return Err(Status::bad_request(format!(
-                "Unable to find \"{}\" that match label selector \"{}\", field selector \"{}\": field label not supported: {path}",
-                call.resource.api_version() + ", Resource=" + &call.resource.plural,
-                call.query.text("labelSelector"),
-                call.query.text("fieldSelector"),
-            )));
+            return Err(Status::bad_request(format!("field label not supported: {path}")));
         };
         stored.clone_into(&mut requirement.path);
     }
@@ -174,11 +170,19 @@ impl Server {
     /// The store cannot say, or memory does not catch up in time.
     pub async fn fresh(&self) -> Result<(), Status> {
         let revision = self.store.revision().await.map_err(|error| store_failure(&error))?;
-        self.wait_for(revision.0).await
+        self.wait_for(revision.0, FRESH_READ_MAX).await
     }
 
-    async fn wait_for(&self, revision: u64) -> Result<(), Status> {
-        let waited = tokio::time::timeout(FRESH_READ_MAX, self.caches.applied(revision)).await;
+    /// Makes sure that memory is not staler than the revision that a client names.
+    ///
+    /// # Errors
+    /// There is no such revision yet: clients know that by its cause, and begin anew.
+    pub(crate) async fn not_older_than(&self, revision: u64) -> Result<(), Status> {
+        self.wait_for(revision, NAMED_REVISION_MAX).await
+    }
+
+    async fn wait_for(&self, revision: u64, limit: Duration) -> Result<(), Status> {
+        let waited = tokio::time::timeout(limit, self.caches.applied(revision)).await;
         waited.map_err(|_| too_large(revision, self.caches.revision()))
     }
 
@@ -186,7 +190,7 @@ impl Server {
         match freshness {
             Freshness::Newest => self.fresh().await,
             Freshness::Any | Freshness::Exact(_) => Ok(()),
-            Freshness::NotOlderThan(revision) => self.wait_for(revision).await,
+            Freshness::NotOlderThan(revision) => self.not_older_than(revision).await,
         }
     }
 
@@ -234,13 +238,9 @@ impl Server {
     pub async fn list(self: &Arc<Self>, call: &Call, form: &Form) -> Result<Answer, Status> {
         list_options::check(&call.query, false)?;
         let (labels, fields) = selectors(call)?;
-        let limit = call.query.text("limit");
-        let limit: usize = match limit {
-            "" => 0,
-            text => {
-                text.parse().map_err(|_| Status::bad_request(format!("invalid limit: {text}")))?
-            }
-        };
+        // Less than nothing is no limit either.
+        let limit = list_options::integer(&call.query, "limit")?.unwrap_or(0);
+        let limit = usize::try_from(limit).unwrap_or(0);
         let namespace = if call.resource.is_namespaced() { &*call.info.namespace } else { "" };
         let page =
             Page { resource: &call.resource, namespace, labels: &labels, fields: &fields, limit };

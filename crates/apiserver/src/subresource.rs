@@ -36,8 +36,7 @@ pub(crate) async fn answer(
     let connects =
         matches!(call.subresource(), "proxy" | "exec" | "attach" | "portforward" | "log");
     if !served && !connects {
-        let resource = &call.resource;
-        return Err(Status::method_not_supported(&resource.group, &resource.plural, verb));
+        return Err(Status::method_not_allowed());
     }
     match call.subresource() {
         "status" => part(server, call, request, Part::Status).await,

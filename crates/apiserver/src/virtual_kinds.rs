@@ -43,6 +43,10 @@ pub(crate) async fn answer(
             pod.user = call.user.clone();
             return subresource::bind(server, &pod, &review).await;
         }
+        "TokenReview" if text(&review, "/spec/token").is_empty() => {
+            let why = "token is required for TokenReview in authentication";
+            return Err(Status::bad_request(why));
+        }
         "TokenReview" => review["status"] = token_review(server, &review),
         "SelfSubjectReview" => {
             meta::set(&mut review, "creationTimestamp", seconds(server.clock.now()));
@@ -52,6 +56,7 @@ pub(crate) async fn answer(
             review["status"] = access_review(server, &review, &call.user)?;
         }
         "SubjectAccessReview" | "LocalSubjectAccessReview" => {
+            check_review_namespace(&review, call)?;
             let user = subject_of(&review)?;
             review["status"] = access_review(server, &review, &user)?;
         }
@@ -123,6 +128,18 @@ fn token_review(server: &Server, review: &Value) -> Value {
         }
         None => json!({"user": {}, "error": "invalid bearer token"}),
     }
+}
+
+/// A review of a namespace asks about nothing beyond it.
+fn check_review_namespace(review: &Value, call: &Call) -> Result<(), Status> {
+    let asked = text(review, "/spec/resourceAttributes/namespace");
+    let namespace = &call.info.namespace;
+    if namespace.is_empty() || asked.is_empty() || asked == namespace {
+        return Ok(());
+    }
+    let path = api::field::Path::new("spec").child("resourceAttributes").child("namespace");
+    let error = api::field::Error::invalid(&path, asked, "must match metadata.namespace");
+    Err(Status::invalid("authorization.k8s.io", "LocalSubjectAccessReview", "", &[error]))
 }
 
 fn subject_of(review: &Value) -> Result<User, Status> {

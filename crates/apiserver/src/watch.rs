@@ -246,10 +246,7 @@ impl Server {
         if version.is_empty() {
             self.fresh().await?;
         } else if revision > 0 {
-            let wait = self.caches.applied(revision);
-            let waited = tokio::time::timeout(crate::limits::FRESH_READ_MAX, wait).await;
-            waited
-                .map_err(|_| Status::timeout(format!("Too large resource version: {revision}")))?;
+            self.not_older_than(revision).await?;
         }
         let as_of = self.caches.revision();
         let converts = self.conversion_of(&call.resource).is_some();

@@ -16,3 +16,5 @@ mod health;
 mod patches;
 #[path = "server/reads.rs"]
 mod reads;
+#[path = "server/refusals.rs"]
+mod refusals;

@@ -25,6 +25,9 @@ pub(super) async fn answer(
     let options = call.write_options()?;
     let schema = body::schema_for("", "v1", "Binding");
     let binding = body::decode(call, &body, &schema, &options.field_validation)?;
+    if meta::name(&binding) != call.info.name {
+        return Err(Status::bad_request("name in URL does not match name in Binding object"));
+    }
     bind(server, call, &binding).await
 }
 

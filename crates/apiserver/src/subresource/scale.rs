@@ -61,7 +61,11 @@ async fn write(
     schema: &Schema,
 ) -> Result<Written, Status> {
     let put = match call.info.verb.as_str() {
-        "update" => Some(body::decode(call, body, schema, &options.field_validation)?),
+        "update" => {
+            let wanted = body::decode(call, body, schema, &options.field_validation)?;
+            crate::metadata::check_url_name(call, &wanted)?;
+            Some(wanted)
+        }
         _ => None,
     };
     let patch = if put.is_none() { Some(Patch::read(body)?) } else { None };

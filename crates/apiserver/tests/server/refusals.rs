@@ -1,0 +1,106 @@
+//! Requests that are refused: code and message, as upstream answers them.
+
+use serde_json::{Value, json};
+
+use crate::bench::{Bench, admin};
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+const NOT_ALLOWED: &str = "the server does not allow this method on the requested resource";
+
+fn map(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}})
+}
+
+async fn check(bench: &Bench, request: &str, body: Value, code: u16, message: &str) {
+    let answer = bench.ask(&admin(), request, body).await;
+    let said = answer.json()["message"].as_str().unwrap_or_default().to_owned();
+    assert_eq!((answer.code, said.as_str()), (code, message), "{request}");
+}
+
+#[tokio::test]
+async fn options_that_are_not_understood_do_nothing() {
+    let bench = Bench::start().await;
+    let made = bench.ask(&admin(), &format!("POST {MAPS}"), map("a")).await;
+    assert_eq!(made.code, 201, "{}", made.text());
+    let number = "strconv.ParseInt: parsing \"x\": invalid syntax";
+    let options = "DeleteOptions.meta.k8s.io \"\" is invalid:";
+    let unknown = "dryRun: Unsupported value: \"x\": supported values: \"All\"";
+    let both = "propagationPolicy: Invalid value: \"Orphan\": orphanDependents and deletionPropagation cannot be both set";
+    for (request, body, code, message) in [
+        ("DELETE /a?dryRun=x", Value::Null, 422, format!("{options} {unknown}")),
+        ("DELETE /a", json!({"dryRun": ["x"]}), 422, format!("{options} {unknown}")),
+        ("DELETE /a?gracePeriodSeconds=x", Value::Null, 400, number.to_owned()),
+        (
+            "DELETE /a",
+            json!({"orphanDependents": true, "propagationPolicy": "Orphan"}),
+            422,
+            format!("{options} {both}"),
+        ),
+        ("DELETE ?limit=x", Value::Null, 400, number.to_owned()),
+        ("GET ?limit=x", Value::Null, 400, number.to_owned()),
+        ("GET ?timeoutSeconds=x", Value::Null, 400, number.to_owned()),
+        (
+            "GET ?fieldSelector=data.a%3Db",
+            Value::Null,
+            400,
+            "field label not supported: data.a".to_owned(),
+        ),
+        ("PUT ", map("a"), 405, NOT_ALLOWED.to_owned()),
+        ("POST /a", map("a"), 405, NOT_ALLOWED.to_owned()),
+        (
+            "PUT /b",
+            map("a"),
+            400,
+            "the name of the object (a) does not match the name on the URL (b)".to_owned(),
+        ),
+        (
+            "PUT /a",
+            json!({"data": {}}),
+            400,
+            "the name of the object (a based on URL) was undeterminable: name must be provided"
+                .to_owned(),
+        ),
+    ] {
+        let (method, rest) = request.split_once(' ').unwrap();
+        check(&bench, &format!("{method} {MAPS}{rest}"), body, code, &message).await;
+    }
+    let there = bench.ask(&admin(), &format!("GET {MAPS}/a"), Value::Null).await;
+    assert_eq!(there.code, 200, "{}", there.text());
+    let all = bench.ask(&admin(), &format!("GET {MAPS}?limit=-1"), Value::Null).await;
+    assert_eq!(all.code, 200, "{}", all.text());
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn bodies_that_contradict_their_place_are_refused() {
+    let bench = Bench::start().await;
+    let manager = "x".repeat(129);
+    let long = format!("POST {MAPS}?fieldManager={manager}");
+    let answer = bench.ask(&admin(), &long, map("a")).await;
+    assert_eq!(answer.code, 422, "{}", answer.text());
+    assert!(answer.text().contains("CreateOptions.meta.k8s.io"), "{}", answer.text());
+    let mut finalized = map("a");
+    finalized["metadata"]["finalizers"] = json!(["x"]);
+    let why = "ConfigMap \"a\" is invalid: metadata.finalizers[0]: Invalid value: \"x\": name is neither a standard finalizer name nor is it fully qualified";
+    check(&bench, &format!("POST {MAPS}"), finalized, 422, why).await;
+    let review = "/apis/authentication.k8s.io/v1/tokenreviews";
+    let why = "token is required for TokenReview in authentication";
+    check(&bench, &format!("POST {review}"), json!({"spec": {}}), 400, why).await;
+    let local = "/apis/authorization.k8s.io/v1/namespaces/default/localsubjectaccessreviews";
+    let body = json!({"spec": {"user": "u", "resourceAttributes": {"namespace": "other"}}});
+    let answer = bench.ask(&admin(), &format!("POST {local}"), body).await;
+    assert_eq!(answer.code, 422, "{}", answer.text());
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_revision_that_is_to_come_is_told_by_its_cause() {
+    let bench = Bench::start().await;
+    let answer =
+        bench.ask(&admin(), &format!("GET {MAPS}?resourceVersion=99999999"), Value::Null).await;
+    let status = answer.json();
+    assert_eq!((answer.code, &status["reason"]), (504, &json!("Timeout")));
+    assert_eq!(status["details"]["causes"][0]["reason"], "ResourceVersionTooLarge");
+    assert_eq!(status["details"]["retryAfterSeconds"], 1);
+    bench.finish().await;
+}
