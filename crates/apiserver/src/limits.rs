@@ -93,3 +93,6 @@ pub const LEFTOVER_BYTES_MAX: usize = 256 << 10;
 
 /// How long they are waited for.
 pub const LEFTOVER_WAIT_MAX: Duration = Duration::from_millis(100);
+
+/// How long what is left of one direction of a proxied stream has when the other has ended.
+pub const STREAM_LINGER_MAX: Duration = Duration::from_secs(2);

@@ -83,3 +83,6 @@ pub const STORAGE_LIMIT_PERIOD: Duration = Duration::from_secs(10);
 
 const _: () = assert!(LEASE_PERIOD.as_secs() * 2 < LEASE_SECONDS as u64);
 const _: () = assert!(POD_PAUSE_MIN.as_millis() < POD_PAUSE_MAX.as_millis());
+
+/// How long a client of a stream has to close it when all has been said.
+pub const FAREWELL_MAX: Duration = Duration::from_secs(2);

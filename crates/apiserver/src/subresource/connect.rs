@@ -17,9 +17,11 @@ use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
 use crate::call::{Call, WriteOptions};
 use crate::dial::NodeStream;
+use crate::limits::STREAM_LINGER_MAX;
 use crate::respond::{Answer, Body as HttpBody, BodyError, Streaming};
 use crate::server::Server;
 use crate::websocket::{self, Messages};
@@ -496,16 +498,66 @@ async fn join(client_side: hyper::upgrade::OnUpgrade, target_side: hyper::upgrad
             return;
         }
     };
-    let (mut client_side, mut target_side) = (TokioIo::new(client_side), TokioIo::new(target_side));
-    let copied = tokio::io::copy_bidirectional(&mut client_side, &mut target_side).await;
-    if let Err(error) = copied {
+    if let Err(error) = carry(TokioIo::new(client_side), TokioIo::new(target_side)).await {
         tracing::debug!(%error, "a proxied stream broke");
+    }
+}
+
+/// Copies both ways until both have ended. That the target listens no more is no reason to keep its last words from the
+/// client: each way ends by itself, and what is left of the other has a moment to arrive.
+async fn carry<C, T>(client: C, target: T) -> std::io::Result<()>
+where
+    C: AsyncRead + AsyncWrite,
+    T: AsyncRead + AsyncWrite,
+{
+    let (mut from_client, mut to_client) = tokio::io::split(client);
+    let (mut from_target, mut to_target) = tokio::io::split(target);
+    let onward = async {
+        let copied = tokio::io::copy(&mut from_client, &mut to_target).await;
+        let closed = to_target.shutdown().await;
+        copied.and(closed)
+    };
+    let back = async {
+        let copied = tokio::io::copy(&mut from_target, &mut to_client).await;
+        let closed = to_client.shutdown().await;
+        copied.and(closed)
+    };
+    let (mut onward, mut back) = (std::pin::pin!(onward), std::pin::pin!(back));
+    tokio::select! {
+        ended = &mut back => {
+            // Whoever closes with something unread takes back what is on its way.
+            let _in_time = tokio::time::timeout(STREAM_LINGER_MAX, onward).await;
+            ended
+        }
+        ended = &mut onward => match ended {
+            Ok(()) => back.await,
+            Err(error) => {
+                let _in_time = tokio::time::timeout(STREAM_LINGER_MAX, back).await;
+                Err(error)
+            }
+        },
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn last_words_reach_a_client_that_still_talks() {
+        use tokio::io::{AsyncReadExt as _, duplex};
+        let (mut client, near) = duplex(64);
+        let (far, mut target) = duplex(64);
+        let carrying = tokio::spawn(carry(near, far));
+        target.write_all(b"last words").await.unwrap();
+        drop(target);
+        client.write_all(b"still talking").await.unwrap();
+        let mut heard = Vec::new();
+        client.read_to_end(&mut heard).await.unwrap();
+        assert_eq!(heard, b"last words");
+        drop(client);
+        let _broken = carrying.await.unwrap();
+    }
 
     #[test]
     fn the_kubelet_gets_its_own_names() {

@@ -21,7 +21,9 @@ use tokio_util::io::ReaderStream;
 use super::RequestError;
 use super::session::{ClientStreams, Session, StreamOptions, Target};
 use crate::Kubelet;
-use crate::limits::{STREAM_BUFFER_BYTES, STREAM_IDLE_MAX, WEBSOCKET_MESSAGE_BYTES_MAX};
+use crate::limits::{
+    FAREWELL_MAX, STREAM_BUFFER_BYTES, STREAM_IDLE_MAX, WEBSOCKET_MESSAGE_BYTES_MAX,
+};
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
@@ -219,9 +221,13 @@ async fn pump<S: AsyncRead + AsyncWrite + Unpin>(
             }
         }
     };
+    let mut incoming = std::pin::pin!(incoming);
     tokio::select! {
-        () = incoming => {}
-        () = send_all(sink, outputs) => {}
+        () = &mut incoming => {}
+        () = send_all(sink, outputs) => {
+            // Whoever closes with something unread takes back what is on its way: the client closes first.
+            let _in_time = tokio::time::timeout(FAREWELL_MAX, incoming).await;
+        }
     }
 }
 
