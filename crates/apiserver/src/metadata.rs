@@ -81,12 +81,14 @@ pub(crate) fn check_url_name(call: &crate::call::Call, object: &Value) -> Result
             "the name of the object ({wanted} based on URL) was undeterminable: name must be provided"
         )));
     }
-    if name != wanted {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({name}) does not match the name on the URL ({wanted})"
-        )));
-    }
-    Ok(())
+    if name == wanted { Ok(()) } else { Err(other_name(name, wanted)) }
+}
+
+/// 400: the object's name is not the one of the path.
+pub(crate) fn other_name(name: &str, wanted: &str) -> Status {
+    Status::bad_request(format!(
+        "the name of the object ({name}) does not match the name on the URL ({wanted})"
+    ))
 }
 
 /// Puts the namespace of the path into the object, or refuses another one.

@@ -473,10 +473,7 @@ fn copy_field(new: &mut Value, old: &Value, field: &str) {
 fn check_identity(call: &Call, new: &Value, old: &Value) -> Result<(), Status> {
     let name = meta::name(new);
     if name != call.info.name {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({name}) does not match the name on the URL ({})",
-            call.info.name
-        )));
+        return Err(metadata::other_name(name, &call.info.name));
     }
     let (have, want) = (meta::uid(old), meta::uid(new));
     if !want.is_empty() && want != have {

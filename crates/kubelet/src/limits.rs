@@ -66,6 +66,8 @@ pub const WEBSOCKET_MESSAGE_BYTES_MAX: usize = 16 << 20;
 pub const STREAM_BUFFER_BYTES: usize = 64 << 10;
 /// How long a stream stays open without any traffic.
 pub const STREAM_IDLE_MAX: Duration = Duration::from_secs(4 * 3600);
+/// How long a client of a stream has to close it when all has been said.
+pub const FAREWELL_MAX: Duration = Duration::from_secs(2);
 /// Bytes read from a log in one step.
 pub const LOG_CHUNK_BYTES: usize = 64 << 10;
 /// Longest line of a log that is handed out in one piece, in bytes.
@@ -83,6 +85,3 @@ pub const STORAGE_LIMIT_PERIOD: Duration = Duration::from_secs(10);
 
 const _: () = assert!(LEASE_PERIOD.as_secs() * 2 < LEASE_SECONDS as u64);
 const _: () = assert!(POD_PAUSE_MIN.as_millis() < POD_PAUSE_MAX.as_millis());
-
-/// How long a client of a stream has to close it when all has been said.
-pub const FAREWELL_MAX: Duration = Duration::from_secs(2);

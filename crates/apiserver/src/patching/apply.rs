@@ -76,18 +76,7 @@ async fn create(
     let resource = &call.resource;
     may_create(server, call)?;
     let (name, uid) = (meta::name(applied), meta::uid(applied));
-    if name.is_empty() {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({} based on URL) was undeterminable: name must be provided",
-            call.info.name
-        )));
-    }
-    if name != call.info.name {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({name}) does not match the name on the URL ({})",
-            call.info.name
-        )));
-    }
+    crate::metadata::check_url_name(call, applied)?;
     if !uid.is_empty() {
         let why = format!(
             "uid mismatch: the provided object specified uid {uid}, and no existing object was found"

@@ -106,12 +106,11 @@ impl<S: AsyncWrite + Unpin> Output<S> {
             context.waker().wake_by_ref();
             return;
         }
-        let drained = self.poll_drain(context);
-        if let Poll::Ready(Ok(())) = drained
-            && let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_flush(context)
-        {
-            self.fail(error, context);
-        } else if let Poll::Ready(Err(error)) = drained {
+        let left = match self.poll_drain(context) {
+            Poll::Ready(Ok(())) => Pin::new(&mut self.stream).poll_flush(context),
+            undone => undone,
+        };
+        if let Poll::Ready(Err(error)) = left {
             self.fail(error, context);
         }
     }

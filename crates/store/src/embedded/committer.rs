@@ -121,14 +121,15 @@ impl Committer {
         }
         let room = self.disk.room();
         let shared = Arc::clone(&self.shared);
-        let outcomes: Vec<_> = {
+        let (outcomes, rows): (Vec<_>, _) = {
             let mut state = shared.state.write();
-            transactions
+            let outcomes = transactions
                 .into_iter()
                 .map(|transaction| self.apply(&mut state, transaction, room, now_ms))
-                .collect()
+                .collect();
+            (outcomes, state.take_unwritten())
         };
-        match self.flush(now_ms) {
+        match self.flush(rows, now_ms) {
             Ok(()) => outcomes,
             Err(error) => outcomes.into_iter().map(|_| Err(error.clone())).collect(),
         }
@@ -172,14 +173,13 @@ impl Committer {
     }
 
     /// Makes what is pending durable and visible; on failure memory goes back.
-    fn flush(&mut self, now_ms: i64) -> Result<(), StoreError> {
-        let shared = Arc::clone(&self.shared);
-        let batch = shared.state.write().take_unwritten();
-        if batch.is_empty() {
+    fn flush(&mut self, rows: DiskBatch, now_ms: i64) -> Result<(), StoreError> {
+        if rows.is_empty() {
             return Ok(());
         }
+        let shared = Arc::clone(&self.shared);
         // No lock is held over the flush; nobody but this writer changes the state.
-        let written = self.write(batch, self.fsync, now_ms);
+        let written = self.write(rows, self.fsync, now_ms);
         let mut state = shared.state.write();
         if let Err(error) = written {
             state.roll_back();
