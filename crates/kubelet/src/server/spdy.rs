@@ -8,14 +8,15 @@ mod frame;
 mod headers;
 
 use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use tokio::io::{
     AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadHalf, WriteHalf,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-use crate::limits::{SPDY_FRAMES_QUEUED_MAX, SPDY_STREAMS_MAX, STREAM_BUFFER_BYTES};
+use crate::limits::{FAREWELL_MAX, SPDY_FRAMES_QUEUED_MAX, SPDY_STREAMS_MAX, STREAM_BUFFER_BYTES};
 use frame::{Control, Frame};
 use headers::{Deflater, Inflater};
 
@@ -61,10 +62,12 @@ where
     let (read, write) = tokio::io::split(io);
     let (outgoing, frames) = mpsc::channel(SPDY_FRAMES_QUEUED_MAX);
     let (opened, streams) = mpsc::channel(SPDY_STREAMS_MAX);
+    let (writing, written) = oneshot::channel();
     let reader = Reader {
         scope: scope.clone(),
         opened,
         outgoing,
+        written,
         inputs: HashMap::new(),
         inflater: Inflater::default(),
     };
@@ -77,6 +80,7 @@ where
         if let Err(error) = write_all(write, frames).await {
             tracing::debug!(%error, "a SPDY connection cannot be written to");
         }
+        drop(writing);
     });
     streams
 }
@@ -85,6 +89,8 @@ struct Reader {
     scope: task::Scope,
     opened: mpsc::Sender<Stream>,
     outgoing: mpsc::Sender<Outgoing>,
+    /// Resolves when the writer has said all.
+    written: oneshot::Receiver<Infallible>,
     /// What the client sends, by stream.
     inputs: HashMap<u32, WriteHalf<DuplexStream>>,
     inflater: Inflater,
@@ -118,25 +124,38 @@ impl Reader {
         }
     }
 
-    /// Reads on for the streams that there are, so that their ends are seen.
+    /// Reads on for the streams that there are, so that their ends are seen, and until the client closes:
+    /// whoever closes with something unread takes back what is on its way.
     async fn finish<I: AsyncRead>(
         &mut self,
         mut read: ReadHalf<I>,
         mut buffer: BytesMut,
     ) -> Result<(), SpdyError> {
-        let weak = self.outgoing.downgrade();
         // Streams hold senders of their own; the reader must not keep the writer alive.
-        let (closed, _) = mpsc::channel(1);
+        let (closed, never_read) = mpsc::channel(1);
+        drop(never_read);
         self.outgoing = closed;
-        loop {
-            while let Some(frame) = frame::take(&mut buffer)? {
-                if let Frame::Data { .. } = &frame {
-                    self.handle(frame).await?;
+        let (_, unwritten) = oneshot::channel();
+        let written = std::mem::replace(&mut self.written, unwritten);
+        let reading = async {
+            loop {
+                while let Some(frame) = frame::take(&mut buffer)? {
+                    if let Frame::Data { .. } | Frame::Control(Control::Reset { .. }) = &frame {
+                        self.handle(frame).await?;
+                    }
+                }
+                if read.read_buf(&mut buffer).await? == 0 {
+                    return Ok(());
                 }
             }
-            if weak.upgrade().is_none() || read.read_buf(&mut buffer).await? == 0 {
-                return Ok(());
-            }
+        };
+        let farewell = async {
+            let _all_said = written.await;
+            tokio::time::sleep(FAREWELL_MAX).await;
+        };
+        tokio::select! {
+            ended = reading => ended,
+            () = farewell => Ok(()),
         }
     }
 

@@ -107,3 +107,27 @@ async fn owners_see_the_end_of_reset_and_broken_streams() {
     client.io.write_all(b"\x80\x02\x00\x01\x00\x00\x00\x00").await.unwrap();
     assert_eq!(second.io.read_to_end(&mut Vec::new()).await.unwrap(), 0);
 }
+
+#[tokio::test]
+async fn what_is_said_last_arrives_though_the_client_types_on() {
+    let scope = task::Scope::new();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let near = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (far, _) = listener.accept().await.unwrap();
+    let mut streams = serve(&scope, far);
+    let mut client = Client::new(near);
+    let (input, output) =
+        (client.open(&[("streamtype", "stdin")]).await, client.open(&[("x", "stdout")]).await);
+    let (typed, mut shown) = (streams.recv().await.unwrap(), streams.recv().await.unwrap());
+    drop((streams, typed));
+    shown.io.write_all(&vec![1; 100_000]).await.unwrap();
+    drop(shown);
+    // More than the server has read when it has said all.
+    for _ in 0..64 {
+        client.send(input, &[2; 1000], false).await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(client.until_ended(2).await[&output].len(), 100_000);
+    let mut rest = Vec::new();
+    client.io.read_to_end(&mut rest).await.unwrap();
+}
