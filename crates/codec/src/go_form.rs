@@ -62,7 +62,7 @@ fn descend(value: &mut Value, field: &Field) {
 fn is_left_out(value: &Value, field: &Field) -> bool {
     match (field.repeat, field.presence) {
         _ if value.is_null() => true,
-        (Repeat::One, Presence::OmitZero) => is_zero(value),
+        (Repeat::One, Presence::OmitZero) => field.is_zero(value),
         (Repeat::One, Presence::Plain) => {
             !matches!(field.shape, Shape::Message(_)) && is_zero(value)
         }
@@ -140,5 +140,15 @@ mod tests {
         let mut other = before.clone();
         go_form(&mut other, "no.such.Definition");
         assert_eq!(other, before);
+    }
+
+    #[test]
+    fn what_a_revision_holds_stays_as_it_is() {
+        for data in [json!({}), json!({"a": ""}), json!({"spec": {"template": {"b": []}}})] {
+            let mut object = json!({"metadata": {"name": "r"}, "data": data, "revision": 1});
+            let before = object.clone();
+            go_form(&mut object, "io.k8s.api.apps.v1.ControllerRevision");
+            assert_eq!(object, before);
+        }
     }
 }

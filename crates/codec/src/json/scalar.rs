@@ -51,17 +51,13 @@ pub(super) fn typed(literal: Literal<'_>, schema: &Schema) -> Outcome {
         (Kind::Quantity, literal) => quantity(&literal),
         (Kind::Any, literal) => free(literal),
         (Kind::String, other) if precision(schema).is_some() => {
-            Err(Refused::Message(wrong_text(other.go_value(), "string")))
+            Err(Refused::Wrong { value: other.go_value().to_owned(), target: "string".to_owned() })
         }
         (_, other) => Err(Refused::Wrong {
             value: other.go_value().to_owned(),
             target: go_type::name(schema),
         }),
     }
-}
-
-fn wrong_text(value: &str, target: &str) -> String {
-    format!("json: cannot unmarshal {value} into Go value of type {target}")
 }
 
 fn wrong_number(digits: &str, target: &str) -> Refused {
@@ -139,9 +135,11 @@ fn int_or_string(literal: Literal<'_>) -> Outcome {
         Literal::String(text) => Ok(Some(Value::String(text.into_owned()))),
         Literal::Number(digits) => match digits.parse::<i32>() {
             Ok(whole) => Ok(Some(whole.into())),
-            Err(_) => Err(Refused::Message(wrong_text(&format!("number {digits}"), "int32"))),
+            Err(_) => Err(wrong_number(digits, "int32")),
         },
-        other => Err(Refused::Message(wrong_text(other.go_value(), "int32"))),
+        other => {
+            Err(Refused::Wrong { value: other.go_value().to_owned(), target: "int32".to_owned() })
+        }
     }
 }
 

@@ -74,7 +74,7 @@ fn type_errors_read_as_in_go() {
         ),
         (
             r#"{"metadata":{"creationTimestamp":5}}"#,
-            "json: cannot unmarshal number into Go value of type string",
+            "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.creationTimestamp of type string",
         ),
         (
             r#"{"spec":{"containers":[{"resources":{"limits":{"cpu":"much"}}}]}}"#,

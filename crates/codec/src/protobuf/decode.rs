@@ -91,7 +91,7 @@ impl Decoder {
         let keep = match field.presence {
             _ if value.is_null() => false,
             Presence::Plain => matches!(field.shape, Shape::Message(_)) || !is_zero(&value),
-            Presence::OmitZero => !is_zero(&value),
+            Presence::OmitZero => !field.is_zero(&value),
             _ => true,
         };
         if !keep {
@@ -231,6 +231,17 @@ fn double(value: f64) -> Result<Value, DecodeError> {
 
 fn wrong_type(field: &Field) -> DecodeError {
     broken(&format!("wrong wireType for field {}", field.name))
+}
+
+impl Field {
+    /// Whether a value of this field says nothing. What has a JSON form of its own, such as a foreign object,
+    /// says something as soon as it is there, however empty it is.
+    pub(crate) fn is_zero(&self, value: &Value) -> bool {
+        match self.shape {
+            Shape::Message(index) if table::message(index).special.is_some() => value.is_null(),
+            _ => is_zero(value),
+        }
+    }
 }
 
 /// Whether a value is what Go calls the zero value of its type.
