@@ -94,11 +94,11 @@ pub fn label_1035(text: &str) -> Result<(), String> {
 /// The text to show behind `Invalid value`.
 pub fn path_segment(text: &str) -> Result<(), String> {
     if text == "." || text == ".." {
-        return Err("may not be '{text}'".to_owned());
+        return Err(format!("may not be '{text}'"));
     }
     for bad in ["/", "%"] {
         if text.contains(bad) {
-            return Err("may not contain '{bad}'".to_owned());
+            return Err(format!("may not contain '{bad}'"));
         }
     }
     Ok(())
@@ -130,34 +130,38 @@ fn is_name_part(text: &str) -> bool {
         && bytes.iter().all(|&b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
-/// A label or annotation key: an optional DNS prefix and a name.
+/// A label or annotation key: an optional DNS prefix and a name. Every fault of it.
 ///
 /// # Errors
-/// The text to show behind `Invalid value`.
-pub fn qualified(text: &str) -> Result<(), String> {
+/// The texts to show behind `Invalid value`.
+pub fn qualified(text: &str) -> Result<(), Vec<String>> {
     let (prefix, name) = match text.split_once('/') {
         Some((_, rest)) if rest.contains('/') => {
-            return Err(
+            return Err(vec![
                 "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
                     .to_owned(),
-            );
+            ]);
         }
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, text),
     };
-    if let Some(prefix) = prefix {
-        if prefix.is_empty() {
-            return Err("prefix part must be non-empty".to_owned());
+    let mut faults = Vec::new();
+    match prefix {
+        Some("") => faults.push("prefix part must be non-empty".to_owned()),
+        Some(prefix) => {
+            faults.extend(subdomain(prefix).err().map(|fault| format!("prefix part {fault}")));
         }
-        subdomain(prefix).map_err(|fault| format!("prefix part {fault}"))?;
+        None => {}
     }
     if name.is_empty() {
-        return Err("name part must be non-empty".to_owned());
+        faults.push("name part must be non-empty".to_owned());
+    } else if name.len() > LABEL_MAX {
+        faults.push(format!("name part {}", at_most(LABEL_MAX)));
     }
-    if name.len() > LABEL_MAX {
-        return Err(format!("name part {}", at_most(LABEL_MAX)));
+    if !is_name_part(name) {
+        faults.push(QUALIFIED_TEXT.to_owned());
     }
-    if is_name_part(name) { Ok(()) } else { Err(QUALIFIED_TEXT.to_owned()) }
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 
 /// A label's value.
@@ -287,7 +291,6 @@ mod tests {
             (subdomain, &["a.b", "a-b.c"], &["", "a..b", ".a", "a_b", &long]),
             (label_1035, &["a1"], &["1a", "", "a.b"]),
             (config_key, &["a.b", ".hidden", "A_B"], &["", ".", "..", "..a", "a/b"]),
-            (qualified, &["a", "example.com/A_b"], &["", "/a", "a/", "a/b/c", "A.com/x", "-a"]),
             (label_value, &["", "A.b_c"], &["-a", "a b"]),
             (environment_variable, &["A", "a.b c"], &["", "A=B", "ä"]),
             (http_header, &["X-A"], &["", "a b"]),
@@ -304,5 +307,23 @@ mod tests {
                 assert!(rule(text).is_err(), "{text:?} should be refused");
             }
         }
+    }
+    #[test]
+    fn every_fault_of_a_key_is_told() {
+        let count = |text| qualified(text).map_or_else(|faults| faults.len(), |()| 0);
+        let cases = [
+            ("a", 0),
+            ("example.com/A_b", 0),
+            ("", 2),
+            ("/a", 1),
+            ("a/", 2),
+            ("A.com/-x", 2),
+            ("a/b/c", 1),
+            ("-a", 1),
+        ];
+        for (text, faults) in cases {
+            assert_eq!(count(text), faults, "{text:?}");
+        }
+        assert_eq!(path_segment(".."), Err("may not be '..'".to_owned()));
     }
 }

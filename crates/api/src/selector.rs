@@ -178,7 +178,8 @@ fn requirement(
     operator: Operator,
     values: Vec<String>,
 ) -> Result<Requirement, ParseError> {
-    name::qualified(key).map_err(|text| {
+    name::qualified(key).map_err(|texts| {
+        let text = texts.join("; ");
         ParseError(format!("unable to parse requirement: <nil>: Invalid value: \"{key}\": {text}"))
     })?;
     let numeric = matches!(operator, Operator::GreaterThan | Operator::LessThan);

@@ -501,7 +501,8 @@ fn label(text: &str) -> anyhow::Result<(String, String)> {
     let Some((key, value)) = text.split_once('=') else {
         bail!("node-label {text:?}: expected KEY=VALUE");
     };
-    if let Err(fault) = api::name::qualified(key).and_then(|()| api::name::label_value(value)) {
+    let checked = api::name::qualified(key).map_err(|faults| faults.join("; "));
+    if let Err(fault) = checked.and_then(|()| api::name::label_value(value)) {
         bail!("node-label {text:?}: {fault}");
     }
     Ok((key.to_owned(), value.to_owned()))

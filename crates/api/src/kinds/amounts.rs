@@ -51,6 +51,16 @@ pub(super) fn is_whole_only(name: &str) -> bool {
     COUNTED.contains(&name) || is_extended(name)
 }
 
+/// What is wrong with a resource name without a domain that means nothing.
+pub(super) const UNKNOWN_RESOURCE: &str = "must be a standard resource type or fully qualified";
+
+/// Whether a name without a domain stands for something that can be measured, counted, requested or limited.
+pub(super) fn is_known(name: &str) -> bool {
+    matches!(name, "cpu" | "memory" | "ephemeral-storage" | "storage")
+        || ["hugepages-", "requests.", "limits."].iter().any(|prefix| name.starts_with(prefix))
+        || is_whole_only(name)
+}
+
 /// Whether a resource name is one that a device plugin or an administrator made up.
 pub(super) fn is_extended(name: &str) -> bool {
     let is_native = !name.contains('/') || name.contains("kubernetes.io/");

@@ -56,7 +56,9 @@ fn own_name(object: &At<'_>, faults: &mut Faults) {
     let spec = object.get("spec");
     let required = format!("{}.{}", spec.get("version").text(), spec.get("group").text());
     let (text, place) = (meta::name(object.value), object.get2("metadata", "name"));
-    if let Err(fault) = name::path_segment(text) {
+    if text.is_empty() {
+        // That is a fault of its own.
+    } else if let Err(fault) = name::path_segment(text) {
         faults.invalid_as(&place, text, fault);
     } else if text != required {
         faults.invalid_as(

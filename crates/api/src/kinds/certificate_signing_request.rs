@@ -14,7 +14,9 @@ use crate::kinds::certificates::{GROUP, pem_blocks, signer_name};
 use crate::kinds::check::{At, Faults};
 use crate::kinds::{cells, duration, row, tree};
 use crate::object::SelectableFields;
-use crate::resource::{Cell, Column, Names, Resource, STATUS_VERBS, Scope, Strategy, Subresource};
+use crate::resource::{
+    Cell, Column, NameRule, Names, Resource, STATUS_VERBS, Scope, Strategy, Subresource,
+};
 
 struct CertificateSigningRequest;
 
@@ -52,6 +54,7 @@ pub(super) fn rows() -> Vec<Resource> {
     vec![Resource {
         short_names: Names::Static(&["csr"]),
         scope: Scope::Cluster,
+        name_rule: NameRule::PathSegment,
         subresources: vec![Subresource::own("approval", STATUS_VERBS), Subresource::STATUS],
         columns: columns(),
         has_status: true,

@@ -174,6 +174,18 @@ impl Faults {
         if at.text().is_empty() { self.required(at, "") } else { self.rule(at, rule) }
     }
 
+    /// The text, shown at the place, must be a qualified name.
+    pub(super) fn qualified(&mut self, at: &At<'_>, text: &str) {
+        self.qualified_as(at, text, text);
+    }
+
+    /// The same of one text, while another is shown.
+    pub(super) fn qualified_as(&mut self, at: &At<'_>, text: &str, shown: &str) {
+        for fault in name::qualified(text).err().into_iter().flatten() {
+            self.invalid_as(at, shown, fault);
+        }
+    }
+
     /// The text must be there and one of `supported`.
     pub(super) fn one_of(&mut self, at: &At<'_>, supported: &[&str]) {
         if at.text().is_empty() {
@@ -245,9 +257,7 @@ impl Faults {
     /// Keys and values of labels.
     pub(super) fn labels(&mut self, at: &At<'_>) {
         for (key, value) in at.entries() {
-            if let Err(fault) = name::qualified(key) {
-                self.invalid_as(at, key, fault);
-            }
+            self.qualified(at, key);
             if let Err(fault) = name::label_value(value.text()) {
                 self.invalid_as(at, value.text(), fault);
             }
@@ -258,9 +268,7 @@ impl Faults {
     pub(super) fn annotations(&mut self, at: &At<'_>) {
         let mut size = 0;
         for (key, value) in at.entries() {
-            if let Err(fault) = name::qualified(&key.to_lowercase()) {
-                self.invalid_as(at, key, fault);
-            }
+            self.qualified_as(at, &key.to_lowercase(), key);
             size += key.len() + value.text().len();
         }
         if size > ANNOTATIONS_BYTES_MAX {
@@ -294,7 +302,7 @@ impl Faults {
                 "not a valid selector operator",
             ),
         }
-        self.rule(&at.get("key"), name::qualified);
+        self.qualified(&at.get("key"), at.get("key").text());
         for value in values.items() {
             self.rule(&value, name::label_value);
         }

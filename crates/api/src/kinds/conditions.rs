@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use super::check::{At, Faults};
 use crate::field::Error;
-use crate::name;
 
 const STATUSES: [&str; 3] = ["False", "True", "Unknown"];
 const REASON_BYTES_MAX: usize = 1024;
@@ -21,7 +20,7 @@ pub(super) fn conditions(at: &At<'_>, faults: &mut Faults) {
 }
 
 fn check(at: &At<'_>, faults: &mut Faults) {
-    faults.rule(&at.get("type"), name::qualified);
+    faults.qualified(&at.get("type"), at.get("type").text());
     let status = at.get("status");
     if !STATUSES.contains(&status.text()) {
         faults.0.push(Error::not_supported(&status.path, status.text(), &STATUSES));

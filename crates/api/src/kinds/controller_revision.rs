@@ -41,8 +41,11 @@ impl Strategy for ControllerRevision {
     fn validate(&self, object: &Value) -> Vec<Error> {
         let at = At::root(object);
         let mut faults = Faults::default();
-        if !at.get("data").is_set() {
-            faults.required(&at.get("data"), "data is mandatory");
+        let data = at.get("data");
+        if !data.is_set() {
+            faults.required(&data, "data is mandatory");
+        } else if !data.value.is_object() {
+            faults.required(&data, "data must be a valid JSON object");
         }
         faults.non_negative(&at.get("revision"));
         faults.0

@@ -76,7 +76,12 @@ impl Strategy for CsiDriver {
     fn validate(&self, object: &Value) -> Vec<Error> {
         let spec = At::root(object).get("spec");
         let mut faults = Faults::default();
-        faults.one_of(&spec.get("fsGroupPolicy"), &["File", "None", "ReadWriteOnceWithFSType"]);
+        let policy = spec.get("fsGroupPolicy");
+        if policy.is_set() {
+            faults.optional_one_of(&policy, &["File", "None", "ReadWriteOnceWithFSType"]);
+        } else {
+            faults.required(&policy, "");
+        }
         let mut seen = BTreeSet::new();
         for request in spec.get("tokenRequests").items() {
             faults.unique(&request.get("audience"), &mut seen);
@@ -89,7 +94,8 @@ impl Strategy for CsiDriver {
             }
         }
         for mode in spec.get("volumeLifecycleModes").items() {
-            faults.optional_one_of(&mode, &["Ephemeral", "Persistent"]);
+            let place = At { value: mode.value, path: spec.get("volumeLifecycleModes").path };
+            faults.optional_one_of(&place, &["Ephemeral", "Persistent"]);
         }
         faults.0
     }

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::field::Error;
 use crate::kinds::check::{At, Faults};
+use crate::kinds::pod_spec::volume_sources;
 use crate::kinds::{cells, row, tree};
-use crate::name;
 use crate::resource::{Cell, Column, Resource, Scope, Strategy};
 
 struct CsiNode;
@@ -34,7 +34,7 @@ impl Strategy for CsiNode {
         let mut faults = Faults::default();
         let mut seen = BTreeSet::new();
         for driver in At::root(object).get2("spec", "drivers").items() {
-            faults.required_rule(&driver.get("name"), name::subdomain);
+            volume_sources::driver_name(&driver.get("name"), &mut faults);
             faults.unique(&driver.get("name"), &mut seen);
             let id = driver.get("nodeID");
             if id.is_zero() {
@@ -46,8 +46,13 @@ impl Strategy for CsiNode {
             faults.non_negative(&count);
             let mut keys = BTreeSet::new();
             for key in driver.get("topologyKeys").items() {
-                faults.unique(&key, &mut keys);
-                faults.rule(&key, name::qualified);
+                // Upstream names the driver.
+                let place = At { value: key.value, path: driver.path.clone() };
+                if key.is_zero() {
+                    faults.required(&place, "");
+                }
+                faults.unique(&place, &mut keys);
+                faults.qualified(&place, key.text());
             }
         }
         faults.0

@@ -18,6 +18,7 @@ const RULE: workload::TemplateRule = workload::TemplateRule {
     kind: "DaemonSet",
     is_spec_checked: true,
     is_empty_selector_checked: true,
+    unusable_selector: None,
 };
 
 /// The rows of this kind.

@@ -137,7 +137,8 @@ fn strategy(at: &At<'_>, faults: &mut Faults) {
             faults.required(&rolling, "this should be defaulted and never be nil");
         }
         "RollingUpdate" => workload::rolling_update(&rolling, faults),
-        _ => faults.not_supported(&at.get("type"), &["Recreate", "RollingUpdate"]),
+        // Upstream shows the strategy as a whole.
+        _ => faults.not_supported(at, &["Recreate", "RollingUpdate"]),
     }
 }
 
@@ -230,7 +231,7 @@ mod tests {
             (
                 "/spec/strategy/type",
                 json!("Big"),
-                "spec.strategy.type: Unsupported value: \"Big\": supported values: \"Recreate\", \"RollingUpdate\"",
+                "spec.strategy: Unsupported value: {\"rollingUpdate\":{\"maxSurge\":\"25%\",\"maxUnavailable\":\"25%\"},\"type\":\"Big\"}: supported values: \"Recreate\", \"RollingUpdate\"",
             ),
             (
                 "/spec/progressDeadlineSeconds",

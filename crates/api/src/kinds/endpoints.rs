@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::field::Error;
 use crate::kinds::check::{At, Faults};
-use crate::kinds::{cells, row, service, tree};
+use crate::kinds::{cells, network, row, service, tree};
 use crate::name;
 use crate::resource::{Cell, Column, Names, Resource, Strategy};
 
@@ -53,6 +53,7 @@ fn subset(at: &At<'_>, faults: &mut Faults) {
     }
     for list in ["addresses", "notReadyAddresses"] {
         for address in at.get(list).items() {
+            network::ip(&address.get("ip"), faults);
             service::endpoint_address(&address.get("ip"), faults);
             if !address.get("hostname").is_zero() {
                 faults.rule(&address.get("hostname"), name::label);
@@ -73,7 +74,7 @@ fn subset(at: &At<'_>, faults: &mut Faults) {
         faults.port(&port.get("port"));
         faults.one_of(&port.get("protocol"), &["SCTP", "TCP", "UDP"]);
         if port.get("appProtocol").is_set() {
-            faults.rule(&port.get("appProtocol"), name::qualified);
+            faults.qualified(&port.get("appProtocol"), port.get("appProtocol").text());
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::kinds::{duration, row, tree};
 use crate::meta;
 use crate::name;
 use crate::object::SelectableFields;
-use crate::resource::{Cell, Column, Names, Resource, Strategy};
+use crate::resource::{Cell, Column, NameRule, Names, Resource, Strategy};
 
 /// The kind of the core group.
 struct Core;
@@ -39,6 +39,7 @@ pub(super) fn rows() -> Vec<Resource> {
     let usual = |resource: Resource, columns| Resource {
         short_names: Names::Static(&["ev"]),
         create_on_update: true,
+        name_rule: NameRule::PathSegment,
         columns,
         ..resource
     };
@@ -182,7 +183,7 @@ fn validate_core(event: &Value, controller: &str) -> Faults {
         if reporter.text().is_empty() {
             faults.required(&reporter, "");
         }
-        faults.rule(&reporter, name::qualified);
+        faults.qualified(&reporter, reporter.text());
         for (field, max) in
             [("reportingInstance", INSTANCE_MAX), ("action", ACTION_MAX), ("reason", REASON_MAX)]
         {
@@ -255,6 +256,9 @@ impl Strategy for Grouped {
         let core = core_form(object);
         let at = At::root(&core);
         let mut faults = validate_core(&core, "reportingController");
+        if !meta::name(object).is_empty() {
+            faults.rule(&at.get2("metadata", "name"), name::subdomain);
+        }
         series(&at, &mut faults);
         if !at.get("eventTime").is_set() {
             faults.required(&at.get("eventTime"), "");

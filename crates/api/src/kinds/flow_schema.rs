@@ -152,10 +152,10 @@ fn url_rule(at: &At<'_>, faults: &mut Faults) {
         let text = url.text();
         if text.is_empty() {
             faults.invalid(&url, "must not be empty");
-        } else if text.contains(' ') {
-            faults.invalid(&url, "must not contain white-space");
         } else if !text.starts_with('/') {
             faults.invalid(&url, "must start with slash");
+        } else if text.contains(' ') {
+            faults.invalid(&url, "must not contain white-space");
         } else if text.contains("//") {
             faults.invalid(&url, "must not contain double slash");
         } else if text.trim_end_matches('*').contains('*')

@@ -119,6 +119,9 @@ fn check_url(at: &At<'_>, faults: &mut Faults) {
         let scheme = at.text().split_once("://").map_or("", |(scheme, _)| scheme);
         let text = format!("'https' is the only allowed URL scheme{FORM}");
         faults.invalid_as(at, scheme, text);
+        if scheme.is_empty() {
+            faults.invalid_as(at, "", format!("host must be specified{FORM}"));
+        }
         return;
     };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -165,10 +168,10 @@ fn service_path(at: &At<'_>, faults: &mut Faults) {
         faults.invalid(at, "segment[0] may not be empty");
         return;
     }
-    let Some(rest) = path.strip_prefix('/') else {
+    let rest = path.strip_prefix('/').unwrap_or_else(|| {
         faults.invalid(at, "must start with a '/'");
-        return;
-    };
+        path
+    });
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     for (index, segment) in rest.split('/').enumerate() {
         if segment.is_empty() {
@@ -187,7 +190,9 @@ fn review_versions(at: &At<'_>, faults: &mut Faults) {
     }
     let mut seen = BTreeSet::new();
     for version in at.items() {
-        faults.unique(&version, &mut seen);
+        if !seen.insert(version.text()) {
+            faults.invalid(&version, "duplicate version");
+        }
         faults.rule(&version, name::label_1035);
     }
     if !REVIEW_VERSIONS.iter().any(|known| seen.contains(known)) {
@@ -272,7 +277,12 @@ pub(super) fn match_conditions(at: &At<'_>, faults: &mut Faults) {
     let mut names = BTreeSet::new();
     for condition in at.items() {
         expression(&condition, "", faults);
-        faults.required_rule(&condition.get("name"), name::qualified);
+        let own_name = condition.get("name");
+        if own_name.is_zero() {
+            faults.required(&own_name, "");
+        } else {
+            faults.qualified(&own_name, own_name.text());
+        }
         faults.unique(&condition.get("name"), &mut names);
     }
 }

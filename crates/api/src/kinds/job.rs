@@ -105,11 +105,25 @@ fn fill_spec(spec: &mut Value) {
     tree::fill(spec, "manualSelector", false);
 }
 
-/// A Job without labels of its own has those of its pods.
+/// A Job without labels of its own has those of its pods, the generated ones too.
 fn label_as_template(job: &mut Value) {
     let labels = job.pointer("/spec/template/metadata/labels").cloned();
-    if let Some(labels) = labels.filter(Value::is_object) {
-        tree::fill_zero(tree::make(job, "metadata"), "labels", labels);
+    let Some(mut labels) = labels.filter(Value::is_object) else { return };
+    if meta::get(job, "labels").is_some_and(|own| !tree::is_zero(own)) {
+        return;
+    }
+    if !tree::flag(job, "/spec/manualSelector") && !meta::uid(job).is_empty() {
+        generated_labels(&mut labels, meta::name(job), meta::uid(job));
+    }
+    tree::set(tree::make(job, "metadata"), "labels", labels);
+}
+
+fn generated_labels(labels: &mut Value, name: &str, uid: &str) {
+    for label in NAME_LABELS {
+        tree::fill(labels, label, name);
+    }
+    for label in UID_LABELS {
+        tree::fill(labels, label, uid);
     }
 }
 
@@ -118,12 +132,7 @@ fn generate_selector(job: &mut Value) {
     let (name, uid) = (meta::name(job).to_owned(), meta::uid(job).to_owned());
     let spec = tree::make(job, "spec");
     let labels = tree::make(tree::make(tree::make(spec, "template"), "metadata"), "labels");
-    for label in NAME_LABELS {
-        tree::fill(labels, label, name.as_str());
-    }
-    for label in UID_LABELS {
-        tree::fill(labels, label, uid.as_str());
-    }
+    generated_labels(labels, &name, &uid);
     let wanted = tree::make(tree::make(spec, "selector"), "matchLabels");
     tree::fill(wanted, UID_LABELS[1], uid);
 }
@@ -241,8 +250,9 @@ fn pod_host_name(job: &At<'_>, faults: &mut Faults) {
     }
     let longest = format!("{}-{}", meta::name(job.value), count - 1);
     if crate::name::label(&longest).is_err() {
-        faults.invalid(
+        faults.invalid_as(
             &job.get2("metadata", "name"),
+            meta::name(job.value),
             format!("will not able to create pod with invalid DNS label: {longest}"),
         );
     }

@@ -5,7 +5,6 @@ use serde_json::Value;
 use crate::field::Error;
 use crate::kinds::check::{At, Faults};
 use crate::kinds::{cells, row};
-use crate::name;
 use crate::resource::{Cell, Column, Resource, Strategy};
 
 struct Lease;
@@ -24,7 +23,7 @@ pub(super) fn strategy(at: &At<'_>, faults: &mut Faults) {
     if !at.text().contains('/') && at.text() != "OldestEmulationVersion" {
         faults.not_supported(at, &["OldestEmulationVersion"]);
     } else if at.text().contains('/') {
-        faults.rule(at, name::qualified);
+        faults.qualified(at, at.text());
     }
 }
 

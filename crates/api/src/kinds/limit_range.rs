@@ -6,8 +6,10 @@ use serde_json::Value;
 
 use crate::field::Error;
 use crate::kinds::check::{At, Faults};
+use crate::kinds::pod_spec::containers;
 use crate::kinds::pod_spec::defaults::resource_list;
 use crate::kinds::{amounts, cells, row, tree};
+use crate::meta;
 use crate::name;
 use crate::quantity::Quantity;
 use crate::resource::{Names, Resource, Strategy};
@@ -49,10 +51,21 @@ fn fill_item(item: &mut Value) {
 
 fn kind(at: &At<'_>, faults: &mut Faults) {
     const KNOWN: [&str; 3] = ["Container", "PersistentVolumeClaim", "Pod"];
-    if let Err(fault) = name::qualified(at.text()) {
-        faults.invalid_as(at, at.text(), fault);
+    if name::qualified(at.text()).is_err() {
+        faults.qualified(at, at.text());
     } else if !at.text().contains('/') && !KNOWN.contains(&at.text()) {
         faults.invalid(at, "must be a standard limit type or fully qualified");
+    }
+}
+
+/// Pods and containers are limited in what containers may have; anything else in what there is a word for.
+fn resource_name(at: &At<'_>, resource: &str, of: &str, faults: &mut Faults) {
+    if matches!(of, "Container" | "Pod") {
+        containers::resource_name(at, resource, true, faults);
+    } else if name::qualified(resource).is_err() {
+        faults.qualified(at, resource);
+    } else if !resource.contains('/') && !amounts::is_known(resource) {
+        faults.invalid_as(at, resource, amounts::UNKNOWN_RESOURCE);
     }
 }
 
@@ -61,9 +74,7 @@ fn item(at: &At<'_>, faults: &mut Faults) {
     kind(&at.get("type"), faults);
     for list in LISTS {
         for (resource, amount) in at.get(list).entries() {
-            if let Err(fault) = name::qualified(resource) {
-                faults.invalid_as(&amount, resource, fault);
-            }
+            resource_name(&amount, resource, own_kind, faults);
             amounts::required(&amount, faults);
         }
     }
@@ -140,6 +151,13 @@ impl Strategy for LimitRange {
         tree::each(tree::make(object, "spec"), "limits", fill_item);
     }
 
+    /// One without a name gets one, whatever it is to be.
+    fn prepare_for_create(&self, object: &mut Value) {
+        if meta::name(object).is_empty() {
+            meta::set(object, "name", meta::uid(object).to_owned());
+        }
+    }
+
     fn validate(&self, object: &Value) -> Vec<Error> {
         let mut faults = Faults::default();
         let mut kinds = BTreeSet::new();
@@ -169,6 +187,15 @@ mod tests {
                 "default": {"cpu": "2"}, "defaultRequest": {"cpu": "2", "memory": "1Mi"}})
         );
         assert_eq!(show(&LimitRange.validate(&object)), "");
+        object["spec"]["limits"][0]["max"]["zzz"] = json!("1");
+        assert_eq!(
+            show(&LimitRange.validate(&object)),
+            "spec.limits[0].max[zzz]: Invalid value: \"zzz\": must be a standard resource type or fully qualified\n\
+             spec.limits[0].max[zzz]: Invalid value: \"zzz\": must be a standard resource for containers"
+        );
+        let mut nameless = json!({"metadata": {"uid": "u-1"}});
+        LimitRange.prepare_for_create(&mut nameless);
+        assert_eq!(nameless["metadata"]["name"], "u-1");
     }
 
     #[test]

@@ -6,7 +6,6 @@ use crate::field::Error;
 use crate::kinds::check::{At, Faults};
 use crate::kinds::{cells, row, tree};
 use crate::meta;
-use crate::name;
 use crate::object::SelectableFields;
 use crate::resource::{
     Cell, Column, NameRule, Names, Resource, STATUS_VERBS, Scope, Strategy, Subresource,
@@ -104,9 +103,8 @@ impl Strategy for Namespace {
 fn finalizer_name(finalizer: &At<'_>, list: &At<'_>, faults: &mut Faults) {
     const STANDARD: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
     let text = finalizer.text();
-    if let Err(fault) = name::qualified(text) {
-        faults.invalid_as(list, text, fault);
-    } else if !text.contains('/') && !STANDARD.contains(&text) {
+    faults.qualified(list, text);
+    if !text.contains('/') && !STANDARD.contains(&text) {
         faults.invalid_as(
             list,
             text,

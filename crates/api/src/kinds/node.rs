@@ -101,7 +101,7 @@ fn info(node: &Value, field: &str) -> String {
 fn taints(at: &At<'_>, faults: &mut Faults) {
     let mut seen = BTreeSet::new();
     for taint in at.items() {
-        faults.rule(&taint.get("key"), name::qualified);
+        faults.qualified(&taint.get("key"), taint.get("key").text());
         faults.rule(&taint.get("value"), name::label_value);
         placement::taint_effect(&taint.get("effect"), false, faults);
         if !seen.insert((taint.get("effect").text(), taint.get("key").text())) {
@@ -116,9 +116,7 @@ fn taints(at: &At<'_>, faults: &mut Faults) {
 fn resources(node: &At<'_>, faults: &mut Faults) {
     for list in ["capacity", "allocatable"] {
         for (key, amount) in node.get2("status", list).entries() {
-            if let Err(fault) = name::qualified(key) {
-                faults.invalid_as(&amount, key, fault);
-            }
+            faults.qualified(&amount, key);
             crate::kinds::amounts::non_negative(&amount, faults);
         }
     }
@@ -151,7 +149,10 @@ impl Strategy for Node {
                 tree::set(spec, "podCIDR", first);
             }
         } else {
-            tree::fill_zero(spec, "podCIDRs", serde_json::json!([old]));
+            let firsts = tree::text(spec, "/podCIDRs/0");
+            if firsts != old {
+                tree::set(spec, "podCIDRs", serde_json::json!([old]));
+            }
         }
         let status = tree::make(object, "status");
         if let Some(capacity) = tree::at(status, "/capacity").cloned() {
@@ -263,6 +264,13 @@ mod tests {
     fn defaults_and_columns() {
         let object = sample();
         assert_eq!(object["spec"]["podCIDRs"], json!(["10.1.0.0/24"]));
+        let mut torn = json!({"spec": {"podCIDR": "10.1.0.0/24", "podCIDRs": ["x", "y"]}});
+        Node.default(&mut torn);
+        assert_eq!(
+            torn["spec"]["podCIDRs"],
+            json!(["10.1.0.0/24"]),
+            "the old field is heard first"
+        );
         assert_eq!(object["status"]["allocatable"], json!({"cpu": "2", "memory": "1Mi"}));
         assert_eq!(
             cells::show(&rows()[0], &object, "2026-01-02T00:00:00Z"),

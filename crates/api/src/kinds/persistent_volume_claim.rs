@@ -175,6 +175,16 @@ fn data_sources(at: &At<'_>, faults: &mut Faults) {
     }
 }
 
+/// The older field for a source takes claims and snapshots only; upstream drops what else is in it.
+fn drop_foreign_source(spec: &mut Value) {
+    const KNOWN: [(&str, &str); 2] =
+        [("", "PersistentVolumeClaim"), ("snapshot.storage.k8s.io", "VolumeSnapshot")];
+    let of = (tree::text(spec, "/dataSource/apiGroup"), tree::text(spec, "/dataSource/kind"));
+    if tree::at(spec, "/dataSource").is_some() && !KNOWN.contains(&of) {
+        tree::remove(spec, "dataSource");
+    }
+}
+
 /// The two fields for a source say the same, where only one is given.
 fn mirror_data_source(spec: &mut Value) {
     let source = tree::at(spec, "/dataSource").cloned();
@@ -247,6 +257,7 @@ impl Strategy for PersistentVolumeClaim {
 
     fn prepare_for_create(&self, object: &mut Value) {
         tree::set(object, "status", json!({"phase": "Pending"}));
+        drop_foreign_source(tree::make(object, "spec"));
         mirror_data_source(tree::make(object, "spec"));
     }
 

@@ -69,7 +69,9 @@ impl Strategy for PriorityClass {
                 format!("maximum allowed value of a user defined priority is {USER_VALUE_MAX}"),
             );
         }
-        faults.optional_one_of(&at.get("preemptionPolicy"), &["Never", "PreemptLowerPriority"]);
+        if at.get("preemptionPolicy").is_set() {
+            faults.one_of(&at.get("preemptionPolicy"), &["Never", "PreemptLowerPriority"]);
+        }
         faults.0
     }
 

@@ -93,14 +93,10 @@ fn is_standard(resource: &str) -> bool {
 
 fn quantities(at: &At<'_>, faults: &mut Faults) {
     for (resource, amount) in at.entries() {
-        if let Err(fault) = name::qualified(resource) {
-            faults.invalid_as(&amount, resource, fault);
+        if name::qualified(resource).is_err() {
+            faults.qualified(&amount, resource);
         } else if !resource.contains('/') && !is_standard(resource) {
-            faults.invalid_as(
-                &amount,
-                resource,
-                "must be a standard resource type or fully qualified",
-            );
+            faults.invalid_as(&amount, resource, amounts::UNKNOWN_RESOURCE);
             faults.invalid_as(&amount, resource, "must be a standard resource for quota");
         }
         amounts::non_negative(&amount, faults);
@@ -167,8 +163,15 @@ fn scope_selector(spec: &At<'_>, faults: &mut Faults) {
                 faults.invalid(&at, "unsupported scope applied to resource");
             }
         }
-        let takes_values = matches!(scope.text(), "PriorityClass" | "VolumeAttributesClass");
-        if !takes_values && operator.text() != "Exists" {
+        let takes_none = matches!(
+            scope.text(),
+            "Terminating"
+                | "NotTerminating"
+                | "BestEffort"
+                | "NotBestEffort"
+                | "CrossNamespacePodAffinity"
+        );
+        if takes_none && operator.text() != "Exists" {
             faults.invalid(&operator, "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity");
         }
         match (operator.text(), values.len()) {

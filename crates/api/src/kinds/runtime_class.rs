@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::field::Error;
 use crate::kinds::check::{At, Faults};
-use crate::kinds::pod_spec::{defaults, placement};
+use crate::kinds::pod_spec::{containers, defaults, placement};
 use crate::kinds::{amounts, cells, row, tree};
 use crate::name;
 use crate::resource::{Cell, Column, Resource, Scope, Strategy};
@@ -48,7 +48,8 @@ impl Strategy for RuntimeClass {
         let at = At::root(object);
         let mut faults = Faults::default();
         faults.rule(&at.get("handler"), name::label);
-        for (_, amount) in at.get2("overhead", "podFixed").entries() {
+        for (resource, amount) in at.get2("overhead", "podFixed").entries() {
+            containers::resource_name(&amount, resource, true, &mut faults);
             amounts::non_negative(&amount, &mut faults);
         }
         scheduling(&at.get("scheduling"), &mut faults);

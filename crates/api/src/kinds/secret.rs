@@ -145,10 +145,16 @@ impl Strategy for Secret {
 
     fn warnings(&self, new: &Value, _old: Option<&Value>) -> Vec<String> {
         let mut warnings = Vec::new();
-        if tree::text(new, "/type") == "kubernetes.io/tls"
-            && new.pointer("/data/tls.crt").and_then(bytes).is_some_and(|cert| cert.is_empty())
-        {
-            warnings.push("tls: failed to find any PEM data in certificate input".to_owned());
+        if tree::text(new, "/type") == "kubernetes.io/tls" {
+            let has_pem = |field: &str| {
+                let found = new.pointer(field).and_then(bytes).unwrap_or_default();
+                String::from_utf8_lossy(&found).contains("-----BEGIN ")
+            };
+            if !has_pem("/data/tls.crt") {
+                warnings.push("tls: failed to find any PEM data in certificate input".to_owned());
+            } else if !has_pem("/data/tls.key") {
+                warnings.push("tls: failed to find any PEM data in key input".to_owned());
+            }
         }
         warnings
     }

@@ -27,6 +27,7 @@ const RULE: workload::TemplateRule = workload::TemplateRule {
     kind: "StatefulSet",
     is_spec_checked: false,
     is_empty_selector_checked: false,
+    unusable_selector: Some(""),
 };
 
 /// The rows of this kind.
@@ -60,9 +61,12 @@ fn ready(object: &Value) -> String {
 
 fn update_strategy(spec: &mut Value) {
     let strategy = tree::make(spec, "updateStrategy");
-    tree::fill_zero(strategy, "type", "RollingUpdate");
-    if tree::text(strategy, "/type") == "RollingUpdate" {
-        tree::fill(tree::make(strategy, "rollingUpdate"), "partition", 0);
+    if tree::text(strategy, "/type").is_empty() {
+        tree::set(strategy, "type", "RollingUpdate");
+        tree::make(strategy, "rollingUpdate");
+    }
+    if let Some(rolling) = tree::child(strategy, "rollingUpdate") {
+        tree::fill(rolling, "partition", 0);
     }
 }
 

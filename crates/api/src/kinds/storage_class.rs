@@ -8,7 +8,6 @@ use crate::field::Error;
 use crate::kinds::check::{At, Faults};
 use crate::kinds::{cells, row, tree};
 use crate::meta;
-use crate::name;
 use crate::resource::{Cell, Column, Names, Resource, Scope, Strategy};
 
 struct StorageClass;
@@ -80,9 +79,18 @@ pub(super) fn parameters(at: &At<'_>, faults: &mut Faults) {
 }
 
 fn topologies(at: &At<'_>, faults: &mut Faults) {
+    let mut terms: Vec<&Value> = Vec::new();
     for term in at.items() {
         let mut keys = BTreeSet::new();
-        for expression in term.get("matchLabelExpressions").items() {
+        let expressions = term.get("matchLabelExpressions");
+        if terms.contains(&expressions.value) {
+            faults.duplicate(&expressions);
+        }
+        terms.push(expressions.value);
+        if expressions.len() == 0 {
+            faults.required(&expressions, "");
+        }
+        for expression in expressions.items() {
             let (key, values) = (expression.get("key"), expression.get("values"));
             if values.len() == 0 {
                 faults.required(&values, "");
@@ -91,7 +99,7 @@ fn topologies(at: &At<'_>, faults: &mut Faults) {
             for value in values.items() {
                 faults.unique(&value, &mut seen);
             }
-            faults.rule(&key, name::qualified);
+            faults.qualified(&key, key.text());
             faults.unique(&key, &mut keys);
         }
     }
@@ -109,11 +117,13 @@ impl Strategy for StorageClass {
         let mut faults = Faults::default();
         if provisioner.is_zero() {
             faults.required(&provisioner, "");
-        } else if let Err(fault) = name::qualified(&provisioner.text().to_lowercase()) {
-            faults.invalid_as(&provisioner, provisioner.text().to_lowercase(), fault);
+        } else {
+            faults.qualified(&provisioner, &provisioner.text().to_lowercase());
         }
         parameters(&at.get("parameters"), &mut faults);
-        faults.optional_one_of(&at.get("reclaimPolicy"), &["Delete", "Retain"]);
+        if !at.get("reclaimPolicy").is_zero() {
+            faults.optional_one_of(&at.get("reclaimPolicy"), &["Delete", "Retain"]);
+        }
         faults
             .optional_one_of(&at.get("volumeBindingMode"), &["Immediate", "WaitForFirstConsumer"]);
         topologies(&at.get("allowedTopologies"), &mut faults);
@@ -149,6 +159,14 @@ mod tests {
         assert_eq!(
             cells::show(&rows()[0], &old, "2026-01-01T00:00:00Z"),
             ["s (default)", "a.b/c", "Delete", "Immediate", "false", "<unknown>"]
+        );
+        let term = json!({"matchLabelExpressions": [{"key": "a", "values": ["b"]}]});
+        let mut torn = old.clone();
+        torn["allowedTopologies"] = json!([term, term, {}]);
+        assert_eq!(
+            show(&StorageClass.validate(&torn)),
+            "allowedTopologies[1].matchLabelExpressions: Duplicate value: [{\"key\":\"a\",\"values\":[\"b\"]}]\n\
+             allowedTopologies[2].matchLabelExpressions: Required value"
         );
         let mut new = old.clone();
         new["provisioner"] = json!("x");

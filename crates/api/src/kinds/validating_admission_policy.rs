@@ -7,7 +7,6 @@ use serde_json::Value;
 use crate::field::Error;
 use crate::kinds::check::{At, Faults};
 use crate::kinds::{cells, conditions, hooks, row, tree};
-use crate::name;
 use crate::resource::{Cell, Column, Names, Resource, Scope, Strategy, Subresource};
 
 struct ValidatingAdmissionPolicy;
@@ -68,9 +67,7 @@ fn audit_key(policy: &str, key: &At<'_>, faults: &mut Faults) {
         return;
     }
     let whole = format!("{policy}/{}", key.text());
-    if let Err(fault) = name::qualified(&whole) {
-        faults.invalid_as(key, whole, fault);
-    }
+    faults.qualified(key, &whole);
 }
 
 fn audit_annotations(policy: &str, at: &At<'_>, faults: &mut Faults) {

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::field::Error;
 use crate::kinds::check::{At, Faults};
+use crate::kinds::pod_spec::volume_sources;
 use crate::kinds::{cells, row, tree};
 use crate::meta;
 use crate::name;
@@ -60,8 +61,6 @@ impl Strategy for VolumeAttachment {
         let mut faults = Faults::default();
         if spec.get("attacher").is_zero() {
             faults.required(&spec.get("attacher"), "");
-        } else {
-            faults.rule(&spec.get("attacher"), name::subdomain);
         }
         let volume = source.get("persistentVolumeName");
         match (volume.is_set(), source.get("inlineVolumeSpec").is_set()) {
@@ -70,11 +69,14 @@ impl Strategy for VolumeAttachment {
             (true, false) if volume.is_zero() => {
                 faults.required(&volume, "must specify non empty persistentVolumeName");
             }
-            (true, false) => faults.rule(&volume, name::subdomain),
-            (false, true) => {}
+            _ => {}
         }
         faults.rule(&spec.get("nodeName"), name::subdomain);
         validate_status(&at.get("status"), &mut faults);
+        volume_sources::driver_name(&spec.get("attacher"), &mut faults);
+        if volume.is_set() {
+            faults.rule(&volume, name::subdomain);
+        }
         faults.0
     }
 
@@ -107,9 +109,11 @@ mod tests {
             ["a.b", "v", "n", "false", "<unknown>"]
         );
         assert_eq!(
-            show(&VolumeAttachment.validate(&json!({"spec": {"nodeName": "n"}}))),
-            "spec.attacher: Required value\n\
-             spec.source: Required value: must specify exactly one of inlineVolumeSpec and persistentVolumeName"
+            show(
+                &VolumeAttachment.validate(&json!({"spec": {"nodeName": "n", "attacher": "A_b"}}))
+            ),
+            "spec.source: Required value: must specify exactly one of inlineVolumeSpec and persistentVolumeName\n\
+             spec.attacher: Invalid value: \"A_b\": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
         );
     }
 }

@@ -6,7 +6,6 @@ use crate::field::Error;
 use crate::kinds::check::{At, Faults};
 use crate::kinds::storage_class::{named_with_default, parameters, shown_name};
 use crate::kinds::{cells, row, tree};
-use crate::name;
 use crate::resource::{Cell, Column, Names, Resource, Scope, Strategy};
 
 struct VolumeAttributesClass;
@@ -44,8 +43,8 @@ impl Strategy for VolumeAttributesClass {
         let driver = at.get("driverName");
         if driver.is_zero() {
             faults.required(&driver, "");
-        } else if let Err(fault) = name::qualified(&driver.text().to_lowercase()) {
-            faults.invalid_as(&driver, driver.text().to_lowercase(), fault);
+        } else {
+            faults.qualified(&driver, &driver.text().to_lowercase());
         }
         if at.get("parameters").len() == 0 {
             faults.required(&at.get("parameters"), "must contain at least one key/value pair");

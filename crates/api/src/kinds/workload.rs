@@ -13,12 +13,19 @@ pub(super) struct TemplateRule {
     pub(super) is_spec_checked: bool,
     /// Whether the labels are held against an empty selector too.
     pub(super) is_empty_selector_checked: bool,
+    /// What is said of a selector that cannot be used, instead of looking at the template; nothing where the
+    /// template is looked at all the same.
+    pub(super) unusable_selector: Option<&'static str>,
 }
 
 impl TemplateRule {
     /// Of Deployment and ReplicaSet.
-    pub(super) const ALWAYS: Self =
-        Self { kind: "ReplicaSet", is_spec_checked: true, is_empty_selector_checked: false };
+    pub(super) const ALWAYS: Self = Self {
+        kind: "ReplicaSet",
+        is_spec_checked: true,
+        is_empty_selector_checked: false,
+        unusable_selector: Some("invalid label selector"),
+    };
 }
 
 /// A label selector that must be there and may not be empty.
@@ -60,7 +67,12 @@ pub(super) fn matches(selector: &Value, labels: &Value) -> bool {
 /// `template` of a spec with a `selector`: the two must fit, and pods must be restarted always.
 pub(super) fn template(spec: &At<'_>, rule: &TemplateRule, faults: &mut Faults) {
     let (selector, template) = (spec.get("selector"), spec.get("template"));
-    labels_match(&selector, &template, rule.is_empty_selector_checked, faults);
+    if is_usable(&selector) {
+        labels_match(&selector, &template, rule.is_empty_selector_checked, faults);
+    } else if let Some(text) = rule.unusable_selector {
+        faults.invalid(&selector, text);
+        return;
+    }
     if rule.is_spec_checked {
         pod_spec::template::validate(&template, faults);
     } else {
@@ -75,6 +87,13 @@ pub(super) fn template(spec: &At<'_>, rule: &TemplateRule, faults: &mut Faults) 
         let text = format!("activeDeadlineSeconds in {} is not Supported", rule.kind);
         faults.forbidden(&deadline, text);
     }
+}
+
+/// Whether the selector is free of faults, which are told elsewhere.
+pub(super) fn is_usable(selector: &At<'_>) -> bool {
+    let mut faults = Faults::default();
+    faults.label_selector(selector);
+    faults.0.is_empty()
 }
 
 fn labels_match(selector: &At<'_>, template: &At<'_>, is_empty_checked: bool, faults: &mut Faults) {

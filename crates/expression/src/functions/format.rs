@@ -79,17 +79,18 @@ fn validate(arguments: &[Value]) -> Outcome {
     let [Value::Format(format), Value::String(text)] = arguments else { return no_overload() };
     Ok(match check(*format, text) {
         Ok(()) => Value::Optional(None),
-        Err(fault) => Value::some(Value::list(vec![fault.into()])),
+        Err(faults) => Value::some(Value::list(faults.into_iter().map(Into::into).collect())),
     })
 }
 
-fn check(format: NamedFormat, text: &str) -> Result<(), String> {
+/// Every fault of a text in a format.
+fn check(format: NamedFormat, text: &str) -> Result<(), Vec<String>> {
     let valid = |valid: bool, fault: &str| if valid { Ok(()) } else { Err(fault.to_owned()) };
-    match format {
+    let checked = match format {
         NamedFormat::Dns1123Label => api::name::label(text),
         NamedFormat::Dns1123Subdomain => api::name::subdomain(text),
         NamedFormat::Dns1035Label => api::name::label_1035(text),
-        NamedFormat::QualifiedName => api::name::qualified(text),
+        NamedFormat::QualifiedName => return api::name::qualified(text),
         NamedFormat::Dns1123LabelPrefix => api::name::label(&completed(text)),
         NamedFormat::Dns1123SubdomainPrefix => api::name::subdomain(&completed(text)),
         NamedFormat::Dns1035LabelPrefix => api::name::label_1035(&completed(text)),
@@ -104,7 +105,8 @@ fn check(format: NamedFormat, text: &str) -> Result<(), String> {
             valid(text.parse::<jiff::civil::Date>().is_ok() && text.len() == 10, "invalid date")
         }
         NamedFormat::Datetime => valid(text.parse::<jiff::Timestamp>().is_ok(), "invalid datetime"),
-    }
+    };
+    checked.map_err(|fault| vec![fault])
 }
 
 /// A prefix with a hyphen at its end is fine, because more follows.

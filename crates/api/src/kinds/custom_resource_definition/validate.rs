@@ -23,6 +23,10 @@ pub(super) fn own_name(object: &At<'_>, faults: &mut Faults) {
     let text = meta::name(object.value);
     let place = object.get2("metadata", "name");
     let required = format!("{}.{}", spec.get2("names", "plural").text(), spec.get("group").text());
+    if text.is_empty() {
+        // That is a fault of its own.
+        return;
+    }
     if let Err(fault) = name::subdomain(text) {
         faults.invalid_as(&place, text, fault);
     }
@@ -88,10 +92,10 @@ fn deprecation(version: &At<'_>, faults: &mut Faults) {
         faults.invalid(&warning, "can only be set for deprecated versions");
     }
     if warning.is_zero() {
-        faults.invalid(&warning, "cannot be an empty string");
+        faults.invalid(&warning, "must not be an empty string");
     }
     if warning.text().len() > WARNING_BYTES_MAX {
-        faults.invalid(&warning, format!("cannot exceed {WARNING_BYTES_MAX} characters in length"));
+        faults.invalid(&warning, format!("must be <= {WARNING_BYTES_MAX} characters long"));
     }
     if let Some(bad) = warning.text().chars().find(|c| c.is_control()) {
         faults.invalid(
@@ -242,7 +246,9 @@ fn review_versions(at: &At<'_>, faults: &mut Faults) {
     }
     let mut seen = BTreeSet::new();
     for version in at.items() {
-        faults.unique(&version, &mut seen);
+        if !seen.insert(version.text()) {
+            faults.invalid(&version, "duplicate version");
+        }
         faults.rule(&version, name::label_1035);
     }
     if !REVIEW_VERSIONS.iter().any(|known| seen.contains(known)) {

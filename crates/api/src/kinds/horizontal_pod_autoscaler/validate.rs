@@ -2,6 +2,7 @@
 
 use crate::kinds::amounts;
 use crate::kinds::check::{At, Faults};
+use crate::kinds::pod_spec::containers;
 use crate::name;
 use crate::quantity::Quantity;
 
@@ -95,12 +96,14 @@ fn metric(at: &At<'_>, faults: &mut Faults) {
     if let Some(first) = present.first() {
         source(first, &at.get(first), faults);
     }
-    if let Some(expected) = expected
-        && !at.get(expected).is_set()
-    {
-        faults.required(&at.get(expected), "must populate information for the given metric source");
+    match expected.map(|expected| at.get(expected)) {
+        Some(place) if !place.is_set() => {
+            faults.required(&place, "must populate information for the given metric source");
+        }
+        Some(_) => {}
+        None => faults.not_supported(&kind, &kinds),
     }
-    if present.len() != 1 || present.first().copied() != expected {
+    if present.len() != 1 {
         for field in present.iter().filter(|field| Some(**field) != expected) {
             faults.forbidden(&at.get(field), "must populate the given metric source only");
         }
@@ -118,6 +121,10 @@ fn source(kind: &str, at: &At<'_>, faults: &mut Faults) {
         _ => {}
     }
     if kind == "containerResource" {
+        let resource = at.get("name");
+        if !resource.is_zero() {
+            containers::resource_name(&resource, resource.text(), true, faults);
+        }
         if at.get("container").is_zero() {
             faults.required(&at.get("container"), "must specify a container");
         } else {

@@ -30,7 +30,12 @@ fn defaults_are_upstreams() {
         json!({"a": "b", "controller-uid": "u-1", "batch.kubernetes.io/controller-uid": "u-1",
             "job-name": "j", "batch.kubernetes.io/job-name": "j"})
     );
-    assert_eq!(object["metadata"]["labels"], json!({"a": "b"}));
+    // As upstream, where the two share a map.
+    assert_eq!(object["metadata"]["labels"], object["spec"]["template"]["metadata"]["labels"]);
+    let mut labelled = json!({"metadata": {"name": "j", "uid": "u-1", "labels": {"own": "x"}},
+        "spec": {"template": {"metadata": {"labels": {"a": "b"}}}}});
+    Job.default(&mut labelled);
+    assert_eq!(labelled["metadata"]["labels"], json!({"own": "x"}));
     assert_eq!(show(&Job.validate(&object)), "");
 }
 

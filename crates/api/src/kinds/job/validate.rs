@@ -38,7 +38,7 @@ pub(super) fn spec_with_selector(at: &At<'_>, faults: &mut Faults) {
         faults.required(&selector, "");
     }
     let labels = at.get("template").get2("metadata", "labels");
-    if !workload::matches(selector.value, labels.value) {
+    if workload::is_usable(&selector) && !workload::matches(selector.value, labels.value) {
         faults.invalid(&labels, "`selector` does not match template `labels`");
     }
 }
@@ -60,7 +60,9 @@ pub(in super::super) fn spec(at: &At<'_>, faults: &mut Faults) {
         faults.required(&at.get("backoffLimitPerIndex"), "when maxFailedIndexes is specified");
     }
     let manager = at.get("managedBy");
-    if manager.is_set() {
+    if manager.is_set() && manager.is_zero() {
+        faults.required(&manager, "");
+    } else if manager.is_set() {
         if let Err(fault) = name::domain_prefixed_path(manager.text()) {
             faults.invalid(&manager, fault);
         }
@@ -80,6 +82,9 @@ fn completion_mode(at: &At<'_>, faults: &mut Faults) {
     faults.optional_one_of(&at.get("completionMode"), &["NonIndexed", "Indexed"]);
     if at.get("completionMode").text() == "Indexed" {
         indexed(at, faults);
+        return;
+    }
+    if at.get("completionMode").is_set() && at.get("completionMode").text() != "NonIndexed" {
         return;
     }
     for field in ["backoffLimitPerIndex", "maxFailedIndexes"] {
@@ -152,7 +157,7 @@ fn failure_rule(spec: &At<'_>, rule: &At<'_>, names: &BTreeSet<&str>, faults: &m
     }
     faults.at_most(&conditions, CONDITIONS_MAX);
     for pattern in conditions.items() {
-        faults.rule(&pattern.get("type"), name::qualified);
+        faults.qualified(&pattern.get("type"), pattern.get("type").text());
         let status = pattern.get("status");
         match status.text() {
             "" => faults.required(&status, &quoted(&STATUSES)),

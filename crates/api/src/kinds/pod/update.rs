@@ -211,7 +211,7 @@ pub(super) fn validate_status(new: &Value, old: &Value) -> Vec<Error> {
         if !kind.text().is_empty() {
             // Upstream names the conditions of the metadata.
             let place = At { value: kind.value, path: kind.path.clone() };
-            faults.rule(&place, name::qualified);
+            faults.qualified(&place, place.text());
         }
     }
     let nominated = status.get("nominatedNodeName");

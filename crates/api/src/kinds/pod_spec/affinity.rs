@@ -132,7 +132,7 @@ fn label_requirement(at: &At<'_>, faults: &mut Faults) {
         ("In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt", _) => {}
         _ => faults.invalid_as(&operator, operator.text(), "not a valid selector operator"),
     }
-    faults.rule(&at.get("key"), name::qualified);
+    faults.qualified(&at.get("key"), at.get("key").text());
 }
 
 fn field_requirement(at: &At<'_>, faults: &mut Faults) {
@@ -168,7 +168,7 @@ fn pod_term(at: &At<'_>, faults: &mut Faults) {
             faults.forbidden(&keys, "must not be specified when labelSelector is not set");
         }
         for key in keys.items() {
-            faults.rule(&key, name::qualified);
+            faults.qualified(&key, key.text());
         }
     }
     let mismatched = texts(at.value, "/mismatchLabelKeys");
@@ -180,7 +180,7 @@ fn pod_term(at: &At<'_>, faults: &mut Faults) {
     if at.get("topologyKey").is_zero() {
         faults.required(&at.get("topologyKey"), "can not be empty");
     }
-    faults.rule(&at.get("topologyKey"), name::qualified);
+    faults.qualified(&at.get("topologyKey"), at.get("topologyKey").text());
 }
 
 #[cfg(test)]

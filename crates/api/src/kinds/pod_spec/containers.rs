@@ -186,11 +186,14 @@ fn resize_policy(at: &At<'_>, context: &Context<'_>, faults: &mut Faults) {
 }
 
 /// A resource that containers, or pods as a whole, may ask for.
-fn resource_name(at: &At<'_>, resource: &str, is_container: bool, faults: &mut Faults) {
-    if let Err(fault) = name::qualified(resource) {
-        faults.invalid_as(at, resource, fault);
-        return;
-    }
+pub(in super::super) fn resource_name(
+    at: &At<'_>,
+    resource: &str,
+    is_container: bool,
+    faults: &mut Faults,
+) {
+    let is_name = name::qualified(resource).is_ok();
+    faults.qualified(at, resource);
     let is_standard = matches!(resource, "cpu" | "memory" | "ephemeral-storage")
         || resource.starts_with("hugepages-");
     if !is_container {
@@ -202,25 +205,14 @@ fn resource_name(at: &At<'_>, resource: &str, is_container: bool, faults: &mut F
         }
     } else if !resource.contains('/') {
         if !is_standard {
-            if !is_quota_resource(resource) {
-                faults.invalid_as(
-                    at,
-                    resource,
-                    "must be a standard resource type or fully qualified",
-                );
+            if is_name && !amounts::is_known(resource) {
+                faults.invalid_as(at, resource, amounts::UNKNOWN_RESOURCE);
             }
             faults.invalid_as(at, resource, "must be a standard resource for containers");
         }
-    } else if !resource.contains("kubernetes.io/") && !amounts::is_extended(resource) {
+    } else if is_name && !resource.contains("kubernetes.io/") && !amounts::is_extended(resource) {
         faults.invalid_as(at, resource, "doesn't follow extended resource name standard");
     }
-}
-
-/// Whether the name stands for something that quotas know.
-fn is_quota_resource(resource: &str) -> bool {
-    amounts::is_whole_only(resource)
-        || resource == "storage"
-        || ["requests.", "limits."].iter().any(|prefix| resource.starts_with(prefix))
 }
 
 /// Whether more may be requested on a node than it has limits for.

@@ -159,6 +159,9 @@ fn downward_refs(holder: &mut Value) {
 
 /// The policy for an image that none is given for: `Always` where the tag is (or would be) `latest`.
 fn pull_policy(image: &str) -> &'static str {
+    if !is_reference(image) {
+        return "IfNotPresent";
+    }
     let (name, has_digest) = match image.split_once('@') {
         Some((name, _)) => (name, true),
         None => (image, false),
@@ -169,6 +172,18 @@ fn pull_policy(image: &str) -> &'static str {
         None => !has_digest && !image.is_empty(),
     };
     if is_latest { "Always" } else { "IfNotPresent" }
+}
+
+/// Whether a text can name an image: its characters, that is; the kubelet reads it in earnest.
+fn is_reference(image: &str) -> bool {
+    const NAME_BYTES_MAX: usize = 255;
+    let fits = |b: u8| b.is_ascii_alphanumeric() || b"._-/:@+[]".contains(&b);
+    let named = image.split('@').next().unwrap_or_default();
+    if named.rsplit_once(':').map_or(named, |(before, _)| before).len() > NAME_BYTES_MAX {
+        return false;
+    }
+    let first = image.bytes().next();
+    first.is_some_and(|b| b.is_ascii_alphanumeric() || b == b'[') && image.bytes().all(fits)
 }
 
 fn container(container: &mut Value) {
@@ -312,6 +327,8 @@ mod tests {
             ("nginx@sha256:00", "IfNotPresent"),
             ("nginx:latest@sha256:00", "Always"),
             ("", "IfNotPresent"),
+            ("Not Valid!", "IfNotPresent"),
+            ("-x", "IfNotPresent"),
         ];
         for (image, policy) in cases {
             assert_eq!(pull_policy(image), policy, "{image}");

@@ -81,9 +81,7 @@ fn value_from(variable: &At<'_>, faults: &mut Faults) {
 }
 
 fn key_reference(at: &At<'_>, faults: &mut Faults) {
-    if at.get("name").is_zero() {
-        faults.required(&at.get("name"), "");
-    }
+    faults.rule(&at.get("name"), name::subdomain);
     faults.required_rule(&at.get("key"), name::config_key);
 }
 
@@ -105,20 +103,16 @@ pub(super) fn field(at: &At<'_>, fields: &[&str], faults: &mut Faults) {
         return;
     }
     if let Some((of, key)) = path.text().strip_suffix("']").and_then(|text| text.split_once("['")) {
-        let fault = match of {
-            "metadata.annotations" => name::qualified(&key.to_lowercase()),
-            "metadata.labels" => name::qualified(key),
+        match of {
+            "metadata.annotations" => faults.qualified_as(at, &key.to_lowercase(), key),
+            "metadata.labels" => faults.qualified(at, key),
             _ => {
                 let text = format!(
                     "error converting fieldPath: field label does not support subscript: {}",
                     path.text()
                 );
                 faults.invalid(&path, text);
-                return;
             }
-        };
-        if let Err(fault) = fault {
-            faults.invalid_as(at, key, fault);
         }
     } else if !fields.contains(&path.text()) {
         unknown_field(&path, fields, faults);
@@ -188,9 +182,7 @@ pub(super) fn sources(at: &At<'_>, faults: &mut Faults) {
         }
         let kinds = ["configMapRef", "secretRef"].map(|kind| source.get(kind));
         for reference in kinds.iter().filter(|reference| reference.is_set()) {
-            if reference.get("name").is_zero() {
-                faults.required(&reference.get("name"), "");
-            }
+            faults.required_rule(&reference.get("name"), name::subdomain);
         }
         match kinds.iter().filter(|reference| reference.is_set()).count() {
             0 => faults.invalid_as(at, "", "must specify one of: `configMapRef` or `secretRef`"),

@@ -78,7 +78,7 @@ pub(in super::super) fn spec(at: &At<'_>, faults: &mut Faults, place: Place) {
     affinity::validate(&at.get("affinity"), faults);
     dns_config(at, faults);
     for gate in at.get("readinessGates").items() {
-        faults.rule(&gate.get("conditionType"), name::qualified);
+        faults.qualified(&gate.get("conditionType"), gate.get("conditionType").text());
     }
     placement::scheduling_gates(&at.get("schedulingGates"), faults);
     placement::spread_constraints(&at.get("topologySpreadConstraints"), faults);
@@ -128,7 +128,11 @@ fn rest(at: &At<'_>, faults: &mut Faults) {
     }
     let os = at.get2("os", "name");
     if at.get("os").is_set() {
-        faults.one_of(&os, &["linux", "windows"]);
+        if os.is_zero() {
+            faults.required(&os, "cannot be empty");
+        } else {
+            faults.optional_one_of(&at.named_value("os", &os), &["linux", "windows"]);
+        }
     }
 }
 

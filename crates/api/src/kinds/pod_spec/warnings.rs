@@ -51,7 +51,13 @@ pub(in super::super) fn of_spec(spec: &At<'_>, warnings: &mut Vec<String>) {
             warnings.push(format!("{}: {text}", selector.path));
         }
     }
+    null_selectors(&spec.get("affinity"), warnings);
     for volume in spec.get("volumes").items() {
+        let says_nothing = |source: &At<'_>| source.len() == 0;
+        for _empty in volume.get2("projected", "sources").items().filter(says_nothing) {
+            let own_name = volume.get("name").text();
+            warnings.push(format!("volume \"{own_name}\" (Projected) has no sources provided"));
+        }
         for (source, text) in OLD_VOLUMES {
             if volume.get(source).is_set() {
                 warnings.push(format!("{}: {text}", volume.get(source).path));
@@ -76,6 +82,21 @@ pub(in super::super) fn of_spec(spec: &At<'_>, warnings: &mut Vec<String>) {
             "{}: must be >= 0; negative values are invalid and will be treated as 1",
             grace.path
         ));
+    }
+}
+
+/// A term that selects no pod.
+fn null_selectors(affinity: &At<'_>, warnings: &mut Vec<String>) {
+    for kind in ["podAffinity", "podAntiAffinity"] {
+        let required = affinity.get2(kind, "requiredDuringSchedulingIgnoredDuringExecution");
+        let preferred = affinity.get2(kind, "preferredDuringSchedulingIgnoredDuringExecution");
+        let terms = required.items().chain(preferred.items().map(|it| it.get("podAffinityTerm")));
+        for selector in terms.map(|term| term.get("labelSelector")) {
+            if !selector.is_set() {
+                let text = "a null labelSelector results in matching no pod";
+                warnings.push(format!("{}: {text}", selector.path));
+            }
+        }
     }
 }
 
@@ -135,6 +156,9 @@ type Ports<'a> = BTreeMap<(i64, &'a str), Vec<At<'a>>>;
 
 fn container_ports<'a>(list: &At<'a>, seen: &mut Ports<'a>, warnings: &mut Vec<String>) {
     for port in list.items() {
+        if !port.get("hostIP").is_zero() && port.get("hostPort").is_zero() {
+            warnings.push(host_ip_alone(&port));
+        }
         let number = port.get("containerPort").int().unwrap_or_default();
         let others = seen.entry((number, port.get("protocol").text())).or_default();
         for other in others.iter() {
@@ -144,6 +168,19 @@ fn container_ports<'a>(list: &At<'a>, seen: &mut Ports<'a>, warnings: &mut Vec<S
         }
         others.push(port);
     }
+}
+
+/// An address of the node without a port there does nothing. Upstream shows the port as Go prints it.
+fn host_ip_alone(port: &At<'_>) -> String {
+    let text = |field: &str| port.get(field).text();
+    format!(
+        "{}: hostIP set without hostPort: {{Name:{} HostPort:0 ContainerPort:{} Protocol:{} HostIP:{}}}",
+        port.path,
+        text("name"),
+        port.get("containerPort").int().unwrap_or_default(),
+        text("protocol"),
+        text("hostIP"),
+    )
 }
 
 /// How two ports with the same number and protocol get into each other's way.

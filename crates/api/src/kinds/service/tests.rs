@@ -57,7 +57,7 @@ fn faults_read_as_upstreams() {
         ),
         (
             json!({"type": "Foo"}),
-            "spec.type: Unsupported value: \"Foo\": supported values: \"ClusterIP\", \"ExternalName\", \"LoadBalancer\", \"NodePort\"\nspec.internalTrafficPolicy: Required value",
+            "spec.type: Unsupported value: \"Foo\": supported values: \"ClusterIP\", \"ExternalName\", \"LoadBalancer\", \"NodePort\"",
         ),
         (
             json!({"externalIPs": ["127.0.0.1"]}),
@@ -65,7 +65,7 @@ fn faults_read_as_upstreams() {
         ),
         (
             json!({"clusterIPs": ["10.0.0.2"]}),
-            "spec.clusterIPs[0]: Invalid value: [\"10.0.0.2\"]: first value must match `clusterIP`",
+            "spec.clusterIPs: Invalid value: [\"10.0.0.2\"]: first value must match `clusterIP`",
         ),
         (
             json!({"sessionAffinity": "X"}),

@@ -101,7 +101,7 @@ fn service_port<'a>(
     faults.one_of(&port.get("protocol"), &PROTOCOLS);
     faults.port_number_or_name(&port.get("targetPort"));
     if port.get("appProtocol").is_set() {
-        faults.rule(&port.get("appProtocol"), name::qualified);
+        faults.qualified(&port.get("appProtocol"), port.get("appProtocol").text());
     }
 }
 
@@ -140,11 +140,9 @@ fn addresses(object: &Value, spec: &At<'_>, faults: &mut Faults) {
     if !one.text().is_empty() && all.len() == 0 {
         faults.required(&all, "");
     } else if one.text().is_empty() && all.len() > 0 {
-        let first = At { value: all.value, path: all.path.index(0) };
-        faults.invalid(&first, "must be empty when `clusterIP` is not specified");
+        faults.invalid(&all, "must be empty when `clusterIP` is not specified");
     } else if all.items().next().is_some_and(|first| first.text() != one.text()) {
-        let first = At { value: all.value, path: all.path.index(0) };
-        faults.invalid(&first, "first value must match `clusterIP`");
+        faults.invalid(&all, "first value must match `clusterIP`");
     }
     let mut versions = Vec::new();
     for ip in all.items() {
@@ -168,7 +166,8 @@ fn addresses(object: &Value, spec: &At<'_>, faults: &mut Faults) {
     for (place, is_v4) in versions.iter().enumerate() {
         let family = spec.value.pointer(&format!("/ipFamilies/{place}")).and_then(Value::as_str);
         let expected = if *is_v4 { "IPv4" } else { "IPv6" };
-        if family.is_some_and(|family| family != expected) {
+        let is_family = |family: &str| matches!(family, "IPv4" | "IPv6");
+        if family.is_some_and(|family| family != expected && is_family(family)) {
             let at = At { value: all.value, path: all.path.index(place) };
             let wanted = family.unwrap_or_default();
             faults.invalid_as(
@@ -216,7 +215,7 @@ fn not_special(at: &At<'_>, address: IpAddr, faults: &mut Faults) {
 pub(in crate::kinds) fn endpoint_address(at: &At<'_>, faults: &mut Faults) {
     match network::parse_ip(at.text()) {
         Some(address) => not_special(at, address, faults),
-        None => faults.invalid_as(at, at.text(), network::IP_TEXT),
+        None => faults.invalid_as(at, at.text(), "must be a valid IP address"),
     }
 }
 
@@ -275,7 +274,7 @@ fn balancing(object: &Value, spec: &At<'_>, faults: &mut Faults) {
     let class = spec.get("loadBalancerClass");
     if class.is_set() {
         if is_balanced {
-            faults.rule(&class, name::qualified);
+            faults.qualified(&class, class.text());
         } else {
             faults.forbidden(&class, ONLY_BALANCED);
         }
@@ -301,7 +300,8 @@ fn traffic(object: &Value, spec: &At<'_>, faults: &mut Faults) {
         faults.port(&check);
     }
     let internal = spec.get("internalTrafficPolicy");
-    if !internal.is_set() && !is_type(object, "ExternalName") {
+    let is_inside = ["ClusterIP", "NodePort", "LoadBalancer"].iter().any(|it| is_type(object, it));
+    if !internal.is_set() && is_inside {
         faults.required(&internal, "");
     }
     faults.optional_one_of(&internal, &["Cluster", "Local"]);
