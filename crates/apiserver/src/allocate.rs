@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::cache::{Cache, Caches};
-use crate::call::Call;
+use crate::call::{Call, WriteOptions};
 use crate::server::{Config, Server};
 
 mod claims;
@@ -199,20 +199,24 @@ impl Allocators {
                 .is_some_and(|service| held(&service.to_value()).contains(taken))
     }
 
-    fn claim(&self, service: &mut Value, old: Option<&Value>) -> Result<Claims, Vec<Error>> {
+    /// Chooses for a Service what it has not got. What a dry run chooses is free again at once: a request that
+    /// writes nothing may not stand in the way of another.
+    fn claim(
+        &self,
+        service: &mut Value,
+        old: Option<&Value>,
+        is_dry_run: bool,
+    ) -> Result<Claims, Vec<Error>> {
         let mut claims = Claims::of(&self.used, service);
         let mut used = self.used.lock();
         let result = self
             .claim_address(&mut used, &mut claims, service, old)
             .and_then(|()| self.claim_ports(&mut used, &mut claims, service, old));
-        drop(used);
-        match result {
-            Ok(()) => Ok(claims),
-            Err(error) => {
-                claims.settle(false);
-                Err(vec![error])
-            }
+        if is_dry_run || result.is_err() {
+            let taken = std::mem::take(&mut claims).taken;
+            taken.iter().for_each(|taken| used.give_back(taken));
         }
+        result.map(|()| claims).map_err(|error| vec![error])
     }
 
     fn claim_address(
@@ -331,13 +335,14 @@ impl Allocators {
                 if asked != 0 && mine.contains(&(asked, protocol.clone())) {
                     continue;
                 }
-                let number = self.take_port(used, asked, &protocol, &owner, index)?;
+                let path = Path::new("spec").child("ports").index(index).child("nodePort");
+                let number = self.take_port(used, asked, &protocol, &owner, &path)?;
                 mine.push((number, protocol.clone()));
                 claims.taken.push(Taken::Port(number, protocol));
                 port["nodePort"] = json!(number);
             }
         }
-        self.claim_health_port(used, claims, service, &owner)?;
+        self.claim_health_port(used, claims, service, &had, &owner)?;
         let kept = ports(service);
         let freed = had.into_iter().filter(|port| !kept.contains(port));
         claims.freed.extend(freed.map(|(port, protocol)| Taken::Port(port, protocol)));
@@ -350,15 +355,18 @@ impl Allocators {
         used: &mut Used,
         claims: &mut Claims,
         service: &mut Value,
+        had: &[(u16, String)],
         owner: &str,
     ) -> Result<(), Error> {
         let wanted = service_type(service) == "LoadBalancer"
             && text(service, "/spec/externalTrafficPolicy") == "Local";
-        let has = service.pointer("/spec/healthCheckNodePort").and_then(Value::as_u64).unwrap_or(0);
-        if !wanted || has != 0 {
+        let asked = service.pointer("/spec/healthCheckNodePort").and_then(Value::as_u64);
+        let asked = asked.and_then(|port| u16::try_from(port).ok()).unwrap_or(0);
+        if !wanted || had.contains(&(asked, "TCP".to_owned())) {
             return Ok(());
         }
-        let number = self.take_port(used, 0, "TCP", owner, 0)?;
+        let path = Path::new("spec").child("healthCheckNodePort");
+        let number = self.take_port(used, asked, "TCP", owner, &path)?;
         claims.taken.push(Taken::Port(number, "TCP".to_owned()));
         meta::child_mut(service, "spec")["healthCheckNodePort"] = json!(number);
         Ok(())
@@ -370,20 +378,19 @@ impl Allocators {
         asked: u16,
         protocol: &str,
         owner: &str,
-        index: usize,
+        path: &Path,
     ) -> Result<u16, Error> {
         let (first, last) = self.node_ports;
-        let path = Path::new("spec").child("ports").index(index).child("nodePort");
         if asked != 0 {
             if !(first..=last).contains(&asked) {
                 let detail = format!(
                     "provided port is not in the valid range. The range of valid ports is {first}-{last}"
                 );
-                return Err(Error::invalid(&path, asked, detail));
+                return Err(Error::invalid(path, asked, detail));
             }
             let key = (asked, protocol.to_owned());
             if self.is_held(used.ports.get(&key), &Taken::Port(asked, protocol.to_owned())) {
-                return Err(Error::invalid(&path, asked, "provided port is already allocated"));
+                return Err(Error::invalid(path, asked, "provided port is already allocated"));
             }
             used.ports.insert(key, Holder::claiming(owner));
             return Ok(asked);
@@ -397,7 +404,7 @@ impl Allocators {
             let detail = "failed to allocate a nodePort: range is full";
             return Err(Error {
                 kind: api::field::ErrorType::Internal,
-                ..Error::required(&path, detail)
+                ..Error::required(path, detail)
             });
         };
         used.next_port = port.saturating_add(1);
@@ -428,11 +435,12 @@ impl Server {
         call: &Call,
         object: &mut Value,
         old: Option<&Value>,
+        options: &WriteOptions,
     ) -> Result<Claims, Status> {
         if !is_service(&call.resource) || !call.info.subresource.is_empty() {
             return Ok(Claims::default());
         }
-        let claimed = self.allocators.claim(object, old);
+        let claimed = self.allocators.claim(object, old, options.dry_run);
         claimed.map_err(|errors| Status::invalid("", "Service", meta::name(object), &errors))
     }
 

@@ -230,14 +230,18 @@ pub(crate) fn check_name(rule: NameRule, text: &str) -> Result<(), String> {
     }
 }
 
+/// The text must be a qualified name; `shown` is what the faults show.
+fn qualified(path: &Path, text: &str, shown: &str, errors: &mut Vec<Error>) {
+    let faults = name::qualified(text).err().into_iter().flatten();
+    errors.extend(faults.map(|fault| Error::invalid(path, shown, fault)));
+}
+
 fn validate_maps(object: &Value, path: &Path, errors: &mut Vec<Error>) {
     let entries =
         |field: &str| meta::get(object, field).and_then(Value::as_object).into_iter().flatten();
     let labels = path.child("labels");
     for (key, value) in entries("labels") {
-        if let Err(fault) = name::qualified(key) {
-            errors.push(Error::invalid(&labels, key.as_str(), fault));
-        }
+        qualified(&labels, key, key, errors);
         let text = value.as_str().unwrap_or_default();
         if let Err(fault) = name::label_value(text) {
             errors.push(Error::invalid(&labels, text, fault));
@@ -246,9 +250,7 @@ fn validate_maps(object: &Value, path: &Path, errors: &mut Vec<Error>) {
     let annotations = path.child("annotations");
     let mut size = 0;
     for (key, value) in entries("annotations") {
-        if let Err(fault) = name::qualified(&key.to_lowercase()) {
-            errors.push(Error::invalid(&annotations, key.as_str(), fault));
-        }
+        qualified(&annotations, &key.to_lowercase(), key, errors);
         size += key.len() + value.as_str().map_or(0, str::len);
     }
     if size > ANNOTATIONS_BYTES_MAX {
@@ -260,9 +262,7 @@ fn validate_finalizers(object: &Value, path: &Path, errors: &mut Vec<Error>) {
     let path = path.child("finalizers");
     let finalizers = meta::finalizers(object);
     for finalizer in &finalizers {
-        if let Err(fault) = name::qualified(finalizer) {
-            errors.push(Error::invalid(&path, *finalizer, fault));
-        }
+        qualified(&path, finalizer, finalizer, errors);
     }
     if finalizers.contains(&"orphan") && finalizers.contains(&"foregroundDeletion") {
         let value = Value::from(finalizers.iter().map(|f| (*f).to_owned()).collect::<Vec<_>>());
@@ -272,26 +272,64 @@ fn validate_finalizers(object: &Value, path: &Path, errors: &mut Vec<Error>) {
 }
 
 fn validate_owners(object: &Value, path: &Path, errors: &mut Vec<Error>) {
+    // Upstream's paths do not tell which of the owners it is.
     let path = path.child("ownerReferences");
     let owners = meta::get(object, "ownerReferences").and_then(Value::as_array);
-    let mut controllers = 0;
-    for (index, owner) in owners.into_iter().flatten().enumerate() {
-        let at = path.index(index);
-        for field in ["apiVersion", "kind", "name", "uid"] {
-            if owner.get(field).and_then(Value::as_str).unwrap_or_default().is_empty() {
-                let detail = match field {
-                    "apiVersion" => "version must not be empty",
-                    _ => "must not be empty",
-                };
-                errors.push(Error::invalid(&at.child(field), "", detail));
+    let mut controller: Option<String> = None;
+    for owner in owners.into_iter().flatten() {
+        let text = |field: &str| owner.get(field).and_then(Value::as_str).unwrap_or_default();
+        let version = text("apiVersion").rsplit('/').next().unwrap_or_default();
+        let parts = [
+            ("apiVersion", version, "version"),
+            ("kind", text("kind"), "kind"),
+            ("name", text("name"), "name"),
+            ("uid", text("uid"), "uid"),
+        ];
+        for (field, part, what) in parts {
+            if part.is_empty() {
+                let detail = format!("{what} must not be empty");
+                errors.push(Error::invalid(&path.child(field), text(field), detail));
             }
         }
-        controllers += usize::from(owner.get("controller") == Some(&Value::Bool(true)));
+        if (text("apiVersion"), text("kind")) == ("v1", "Event") {
+            let detail = "/v1, Kind=Event is disallowed from being an owner";
+            errors.push(Error::invalid(&path, owner.clone(), detail));
+        }
+        if owner.get("controller") != Some(&Value::Bool(true)) {
+            continue;
+        }
+        let shown = format!("{}/{}", text("kind"), text("name"));
+        match &controller {
+            None => controller = Some(shown),
+            Some(first) => {
+                let detail = format!(
+                    "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {shown}"
+                );
+                let all = meta::get(object, "ownerReferences").cloned().unwrap_or_default();
+                errors.push(Error::invalid(&path, all, detail));
+            }
+        }
     }
-    if controllers > 1 {
-        let detail = "Only one reference can have Controller set to true.";
-        errors.push(Error::invalid(&path, Value::Null, detail));
+}
+
+/// Drops owners that are there twice; says so for a `Warning` header. `when` goes on behind "duplicate entries".
+pub(crate) fn drop_double_owners(object: &mut Value, when: &str) -> Option<String> {
+    let owners = meta::get(object, "ownerReferences")?.as_array()?;
+    let is_double = |index: usize| owners.iter().take(index).any(|other| *other == owners[index]);
+    let (doubles, kept): (Vec<usize>, Vec<usize>) =
+        (0..owners.len()).partition(|index| is_double(*index));
+    if doubles.is_empty() {
+        return None;
     }
+    let uids: Vec<&str> =
+        doubles.iter().filter_map(|index| owners[*index]["uid"].as_str()).collect();
+    let warning = format!(
+        ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+        uids.join(", ")
+    );
+    let kept: Vec<Value> = kept.into_iter().map(|index| owners[index].clone()).collect();
+    meta::set(object, "ownerReferences", kept);
+    Some(warning)
 }
 
 /// Faults of changed metadata.
@@ -358,11 +396,36 @@ mod tests {
             [
                 "metadata.name",
                 "metadata.labels",
-                "metadata.ownerReferences[0].apiVersion",
-                "metadata.ownerReferences[0].name",
-                "metadata.ownerReferences[0].uid"
+                "metadata.ownerReferences.apiVersion",
+                "metadata.ownerReferences.name",
+                "metadata.ownerReferences.uid"
             ]
         );
+        let owner = |name: &str| {
+            json!({"apiVersion": "v1", "kind": "K", "name": name, "uid": "u",
+            "controller": true})
+        };
+        let object =
+            json!({"metadata": {"name": "a", "ownerReferences": [owner("a"), owner("b")]}});
+        let errors = validate(&row(), &object);
+        assert_eq!(
+            errors[0].detail,
+            "Only one reference can have Controller set to true. Found \"true\" in references for K/a and K/b"
+        );
+    }
+
+    #[test]
+    fn owners_are_there_once() {
+        let owner = |name: &str| json!({"name": name, "uid": "u-1"});
+        let mut object =
+            json!({"metadata": {"ownerReferences": [owner("a"), owner("b"), owner("a")]}});
+        let warning = drop_double_owners(&mut object, " here").unwrap();
+        assert!(warning.starts_with(
+            ".metadata.ownerReferences contains duplicate entries here; API server dedups"
+        ));
+        assert!(warning.ends_with("duplicate UID(s) observed: u-1"));
+        assert_eq!(object["metadata"]["ownerReferences"], json!([owner("a"), owner("b")]));
+        assert_eq!(drop_double_owners(&mut object, ""), None);
     }
 
     #[test]

@@ -36,6 +36,13 @@ pub(crate) async fn answer(
     let schema = server.registry.table().schema(resource);
     let mut review = body::decode(call, body, &schema, &options.field_validation)?;
     crate::metadata::check_type(&server.registry.table(), resource, &mut review)?;
+    crate::metadata::check_namespace(resource, &mut review, &call.info.namespace)?;
+    server.settle_form(resource, &mut review);
+    let faults = resource.strategy.validate(&review);
+    if !faults.is_empty() {
+        // Upstream does not say of what kind the question is.
+        return Err(Status::invalid(&resource.group, "", "", &faults));
+    }
     match &*resource.kind {
         "Binding" => {
             let mut pod =
@@ -53,18 +60,17 @@ pub(crate) async fn answer(
             review["status"] = json!({"userInfo": user_json(&call.user)});
         }
         "SelfSubjectAccessReview" => {
-            review["status"] = access_review(server, &review, &call.user)?;
+            review["status"] = access_review(server, &review, &call.user);
         }
         "SubjectAccessReview" | "LocalSubjectAccessReview" => {
-            check_review_namespace(&review, call)?;
-            let user = subject_of(&review)?;
-            review["status"] = access_review(server, &review, &user)?;
+            review["status"] = access_review(server, &review, &subject_of(&review));
         }
         "SelfSubjectRulesReview" => {
             let namespace = text(&review, "/spec/namespace").to_owned();
             if namespace.is_empty() {
                 return Err(Status::bad_request("no namespace on request"));
             }
+            review["spec"] = json!({});
             review["status"] = rules_review(server, &call.user, &namespace);
         }
         _ => return Err(Status::no_such_path()),
@@ -130,34 +136,16 @@ fn token_review(server: &Server, review: &Value) -> Value {
     }
 }
 
-/// A review of a namespace asks about nothing beyond it.
-fn check_review_namespace(review: &Value, call: &Call) -> Result<(), Status> {
-    let asked = text(review, "/spec/resourceAttributes/namespace");
-    let namespace = &call.info.namespace;
-    if namespace.is_empty() || asked.is_empty() || asked == namespace {
-        return Ok(());
-    }
-    let path = api::field::Path::new("spec").child("resourceAttributes").child("namespace");
-    let error = api::field::Error::invalid(&path, asked, "must match metadata.namespace");
-    Err(Status::invalid("authorization.k8s.io", "LocalSubjectAccessReview", "", &[error]))
-}
-
-fn subject_of(review: &Value) -> Result<User, Status> {
+fn subject_of(review: &Value) -> User {
     let name = text(review, "/spec/user").to_owned();
     let groups = texts(review.pointer("/spec/groups"));
-    if name.is_empty() && groups.is_empty() {
-        let path = api::field::Path::new("spec").child("user");
-        let error =
-            api::field::Error::required(&path, "at least one of user or group must be specified");
-        return Err(Status::invalid("authorization.k8s.io", "SubjectAccessReview", "", &[error]));
-    }
     let extra = review.pointer("/spec/extra").and_then(Value::as_object);
     let extra: BTreeMap<String, Vec<String>> =
         extra.into_iter().flatten().map(|(key, value)| (key.clone(), texts(Some(value)))).collect();
-    Ok(User { name, uid: text(review, "/spec/uid").to_owned(), groups, extra })
+    User { name, uid: text(review, "/spec/uid").to_owned(), groups, extra }
 }
 
-fn access_review(server: &Server, review: &Value, user: &User) -> Result<Value, Status> {
+fn access_review(server: &Server, review: &Value, user: &User) -> Value {
     let resource = review.pointer("/spec/resourceAttributes").filter(|v| v.is_object());
     let path = review.pointer("/spec/nonResourceAttributes").filter(|v| v.is_object());
     let selector = resource.map(field_selector).unwrap_or_default();
@@ -168,33 +156,18 @@ fn access_review(server: &Server, review: &Value, user: &User) -> Result<Value, 
         field_selector: &selector,
         ..Attributes::default()
     };
-    match (resource, path) {
-        (Some(resource), None) => {
-            asked.is_resource = true;
-            asked.verb = text(resource, "/verb");
-            asked.group = text(resource, "/group");
-            asked.version = text(resource, "/version");
-            asked.resource = text(resource, "/resource");
-            asked.subresource = text(resource, "/subresource");
-            asked.namespace = text(resource, "/namespace");
-            asked.name = text(resource, "/name");
-        }
-        (None, Some(path)) => {
-            asked.verb = text(path, "/verb");
-            asked.path = text(path, "/path");
-        }
-        _ => {
-            let at = api::field::Path::new("spec").child("resourceAttributes");
-            let detail =
-                "exactly one of nonResourceAttributes or resourceAttributes must be specified";
-            let error = api::field::Error::invalid(&at, Value::Null, detail);
-            return Err(Status::invalid(
-                "authorization.k8s.io",
-                "SubjectAccessReview",
-                "",
-                &[error],
-            ));
-        }
+    if let Some(resource) = resource {
+        asked.is_resource = true;
+        asked.verb = text(resource, "/verb");
+        asked.group = text(resource, "/group");
+        asked.version = text(resource, "/version");
+        asked.resource = text(resource, "/resource");
+        asked.subresource = text(resource, "/subresource");
+        asked.namespace = text(resource, "/namespace");
+        asked.name = text(resource, "/name");
+    } else if let Some(path) = path {
+        asked.verb = text(path, "/verb");
+        asked.path = text(path, "/path");
     }
     let (mut status, reason) = match server.policy.decide(&asked) {
         Decision::Allow(reason) => (json!({"allowed": true}), reason),
@@ -204,7 +177,7 @@ fn access_review(server: &Server, review: &Value, user: &User) -> Result<Value, 
     if !reason.is_empty() {
         status["reason"] = json!(reason);
     }
-    Ok(status)
+    status
 }
 
 /// The field selector of a question, as a query would have it: requirements are told by their values.
@@ -230,40 +203,20 @@ fn field_selector(resource: &Value) -> String {
 fn rules_review(server: &Server, user: &User, namespace: &str) -> Value {
     let mut resource_rules = Vec::new();
     let mut path_rules = Vec::new();
-    let mut rules = server.policy.rules(&user.name, &user.groups, namespace);
-    if user.groups.iter().any(|group| group == authz::rbac::SUPERUSERS) {
-        rules.push(everything());
-        rules.push(every_path());
-    }
+    let rules = server.policy.rules(&user.name, &user.groups, namespace);
     for rule in rules {
         if rule.resources.is_some() {
-            resource_rules.push(json!({
+            let mut shown = json!({
                 "verbs": rule.verbs, "apiGroups": rule.api_groups, "resources": rule.resources,
-                "resourceNames": rule.resource_names,
-            }));
+            });
+            if let Some(names) = rule.resource_names.filter(|names| !names.is_empty()) {
+                shown["resourceNames"] = json!(names);
+            }
+            resource_rules.push(shown);
         } else {
             path_rules
                 .push(json!({"verbs": rule.verbs, "nonResourceURLs": rule.non_resource_urls}));
         }
     }
     json!({"resourceRules": resource_rules, "nonResourceRules": path_rules, "incomplete": false})
-}
-
-fn everything() -> k8s_openapi::api::rbac::v1::PolicyRule {
-    let all = || vec!["*".to_owned()];
-    k8s_openapi::api::rbac::v1::PolicyRule {
-        verbs: all(),
-        api_groups: Some(all()),
-        resources: Some(all()),
-        ..Default::default()
-    }
-}
-
-fn every_path() -> k8s_openapi::api::rbac::v1::PolicyRule {
-    let all = || vec!["*".to_owned()];
-    k8s_openapi::api::rbac::v1::PolicyRule {
-        verbs: all(),
-        non_resource_urls: Some(all()),
-        ..Default::default()
-    }
 }

@@ -42,6 +42,15 @@ pub enum Part {
     Internal,
 }
 
+/// Where doubled owners were found that the client did not send, or sent in a patch.
+const AFTER_MUTATION: &str = " after mutating admission happens";
+
+fn drop_double_owners(call: &Call, object: &mut Value, when: &str) {
+    if let Some(warning) = metadata::drop_double_owners(object, when) {
+        call.warn(warning);
+    }
+}
+
 impl Server {
     /// Stores a new object given in the row's version.
     ///
@@ -58,6 +67,7 @@ impl Server {
         metadata::check_namespace(resource, &mut object, &call.info.namespace)?;
         let now = self.clock.now();
         metadata::prepare_for_create(resource, &mut object, now, &mut self.random.lock());
+        drop_double_owners(call, &mut object, "");
         resource.strategy.default(&mut object);
         // Owners are those of what the client wrote: what admission and allocation add is nobody's.
         self.settle_form(resource, &mut object);
@@ -66,6 +76,7 @@ impl Server {
         let mut request = call.admission(Operation::Create, object, None, &null, options, now);
         self.admit_mutating(call, &mut request).await?;
         let mut object = std::mem::take(&mut request.object);
+        drop_double_owners(call, &mut object, AFTER_MUTATION);
         resource.strategy.default(&mut object);
         resource.strategy.prepare_for_create(&mut object);
         persistent_volume::note_phase(resource, &mut object, None, now);
@@ -86,10 +97,10 @@ impl Server {
         }
         for _ in 0..WRITE_TRIES_MAX {
             let mut object = object.clone();
-            let claims = self.claim(call, &mut object, None)?;
+            let claims = self.claim(call, &mut object, None, options)?;
             let result = self.commit_new(call, object, options, &claims).await;
             let are_refused = claims.are_refused();
-            claims.settle(result.is_ok() && !options.dry_run);
+            claims.settle(result.is_ok());
             // Another server was first with what was claimed, not with the object.
             if !are_refused {
                 return result;
@@ -191,7 +202,7 @@ impl Server {
             return Ok(Some(Written { object: Arc::clone(present), created: false }));
         }
         let mut new = new;
-        let claims = self.claim(call, &mut new, Some(&old))?;
+        let claims = self.claim(call, &mut new, Some(&old), options)?;
         let gone = meta::is_deleting(&new) && self.may_vanish(resource, &new);
         let committed = if gone && !options.dry_run {
             // The answer shows the object as this last change leaves it.
@@ -204,7 +215,7 @@ impl Server {
         if claims.are_refused() {
             self.allocators.scatter(self.random.lock().unit());
         }
-        claims.settle(committed.is_some() && !options.dry_run);
+        claims.settle(committed.is_some());
         // Someone else was first: the change is made again to the newer object. One that names a
         // revision is refused then.
         Ok(committed.map(|object| Written { object, created: false }))
@@ -220,6 +231,9 @@ impl Server {
     ) -> Result<Value, Status> {
         let resource = &*call.resource;
         keep_part(resource, part, &mut new, old);
+        if call.info.verb != "patch" {
+            drop_double_owners(call, &mut new, "");
+        }
         resource.strategy.default(&mut new);
         self.settle_form(resource, &mut new);
         self.track_fields(call, &mut new, Some(old), options).await?;
@@ -228,6 +242,7 @@ impl Server {
         let mut request = call.admission(Operation::Update, new, Some(old), &null, options, now);
         self.admit_mutating(call, &mut request).await?;
         let mut new = std::mem::take(&mut request.object);
+        drop_double_owners(call, &mut new, AFTER_MUTATION);
         metadata::prepare_for_update(&mut new, old);
         keep_part(resource, part, &mut new, old);
         resource.strategy.default(&mut new);
@@ -271,7 +286,7 @@ impl Server {
 
     /// Brings a built-in object into the one form that upstream stores: no unset fields, no missing
     /// required ones.
-    fn settle_form(&self, resource: &Resource, object: &mut Value) {
+    pub(crate) fn settle_form(&self, resource: &Resource, object: &mut Value) {
         let schema = self.registry.table().schema(resource);
         if let Some(definition) = schema.definition_name() {
             codec::go_form(object, definition);
@@ -440,7 +455,13 @@ fn refuse_invalid(
     if errors.is_empty() {
         return Ok(());
     }
-    Err(Status::invalid(&resource.group, &resource.kind, meta::name(object), errors))
+    // Upstream names the group that the kind is kept in.
+    let group = if resource.storage_plural == resource.plural {
+        &resource.storage_group
+    } else {
+        &resource.group
+    };
+    Err(Status::invalid(group, &resource.kind, meta::name(object), errors))
 }
 
 /// Puts back the part of the object that this request may not change.

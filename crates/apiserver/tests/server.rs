@@ -18,3 +18,7 @@ mod patches;
 mod reads;
 #[path = "server/refusals.rs"]
 mod refusals;
+#[path = "server/reviews.rs"]
+mod reviews;
+#[path = "server/services.rs"]
+mod services;

@@ -210,7 +210,8 @@ fn check_texts(field: &str, map: &Map<String, Value>) -> Result<(), String> {
             return Err(format!("metadata.{field}[{key}] must be a string"));
         };
         let is_label = field == "labels";
-        let key_fault = name::qualified(&if is_label { key.clone() } else { key.to_lowercase() });
+        let checked = if is_label { key.clone() } else { key.to_lowercase() };
+        let key_fault = name::qualified(&checked).map_err(|faults| faults.join("; "));
         let value_fault = if is_label { name::label_value(value) } else { Ok(()) };
         for (shown, fault) in [(key.as_str(), key_fault), (value, value_fault)] {
             if let Err(fault) = fault {

@@ -200,7 +200,8 @@ fn selectable_faults(definition: &Value) -> Vec<Error> {
 
 /// The schema at a path such as `.spec.host` or `.spec['a.b']`.
 fn schema_at<'a>(schema: &'a Value, path: &str) -> Result<&'a Value, String> {
-    let names = crate::json_path::fields(path).ok_or("expected [ or . but got: end of path")?;
+    let names =
+        crate::json_path::fields(path).ok_or_else(|| format!("expected [ or . but got: {path}"))?;
     names.iter().try_fold(schema, |schema, name| {
         let property = schema.get("properties").and_then(|properties| properties.get(name));
         property.ok_or_else(|| "does not refer to a valid field".to_owned())

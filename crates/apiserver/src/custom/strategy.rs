@@ -86,9 +86,8 @@ fn doubts(finalizer: &str) -> Vec<String> {
     const STANDARD: [&str; 3] = ["orphan", "foregroundDeletion", "kubernetes"];
     let say = |what: &str| format!("metadata.finalizers: {finalizer:?}: {what}");
     let mut doubts = Vec::new();
-    if let Err(what) = api::name::qualified(finalizer) {
-        doubts.push(say(&what));
-    }
+    let faults = api::name::qualified(finalizer).err().into_iter().flatten();
+    doubts.extend(faults.map(|what| say(&what)));
     if !finalizer.contains('/') && !STANDARD.contains(&finalizer) {
         let path = if finalizer.contains('.') { " including a path (/)" } else { "" };
         doubts.push(say(&format!(
