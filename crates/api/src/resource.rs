@@ -296,6 +296,8 @@ pub struct Resource {
     pub has_generation: bool,
     /// Whether PUT to a name that does not exist creates it.
     pub create_on_update: bool,
+    /// Whether PUT must name the revision that it changes; elsewhere one without changes whatever is there.
+    pub needs_revision: bool,
     /// Whether nothing is ever stored: a handler of the server answers (reviews, bindings, made-up kinds).
     pub virtual_only: bool,
     /// Whether the version is served only when asked for (alpha and beta, as `--runtime-config` has it).
@@ -338,6 +340,7 @@ impl Resource {
             has_status: false,
             has_generation: false,
             create_on_update: false,
+            needs_revision: false,
             virtual_only: false,
             off_by_default: false,
             storage_group: Cow::Borrowed(group),

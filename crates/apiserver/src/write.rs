@@ -508,11 +508,20 @@ fn check_identity(call: &Call, new: &Value, old: &Value) -> Result<(), Status> {
 
 /// Refuses a new object that names another revision than the present one.
 fn check_revision(call: &Call, new: &Value, old: &Value) -> Result<(), Status> {
+    let resource = &call.resource;
     let want = meta::text(new, "resourceVersion");
-    if want.is_empty() || want == "0" || want == meta::text(old, "resourceVersion") {
+    let is_named = !want.is_empty() && want != "0";
+    let is_whole = call.info.verb == "update" && matches!(call.subresource(), "" | "status");
+    if !is_named && is_whole && resource.needs_revision {
+        let path = field::Path::new("metadata").child("resourceVersion");
+        // Upstream shows the number in Go's notation.
+        let fault = field::Error::invalid(&path, 0, "0x0: must be specified for an update");
+        let fault = field::Error { value: None, ..fault };
+        return Err(Status::invalid(&resource.group, &resource.plural, meta::name(new), &[fault]));
+    }
+    if !is_named || want == meta::text(old, "resourceVersion") {
         return Ok(());
     }
-    let resource = &call.resource;
     Err(Status::stale(&resource.group, &resource.plural, &call.info.name))
 }
 

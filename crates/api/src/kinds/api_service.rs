@@ -27,6 +27,7 @@ pub(super) fn rows() -> Vec<Resource> {
         ],
         name_rule: NameRule::Own,
         has_status: true,
+        needs_revision: true,
         ..row("apiregistration.k8s.io", "v1", "APIService", "apiservices", &ApiService)
     }]
 }

@@ -26,6 +26,7 @@ pub(super) fn rows() -> Vec<Resource> {
         )],
         name_rule: NameRule::Own,
         off_by_default: version != "v1",
+        needs_revision: true,
         ..row(GROUP, version, "ClusterTrustBundle", PLURAL, &ClusterTrustBundle)
             .stored_as(GROUP, "v1", PLURAL)
     };

@@ -19,6 +19,7 @@ pub(super) fn rows() -> Vec<Resource> {
     vec![Resource {
         scope: Scope::Cluster,
         columns: columns(),
+        needs_revision: true,
         ..row("storage.k8s.io", "v1", "CSIDriver", "csidrivers", &CsiDriver)
     }]
 }

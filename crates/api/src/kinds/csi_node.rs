@@ -25,6 +25,7 @@ pub(super) fn rows() -> Vec<Resource> {
             ),
             cells::age(),
         ],
+        needs_revision: true,
         ..row("storage.k8s.io", "v1", "CSINode", "csinodes", &CsiNode)
     }]
 }

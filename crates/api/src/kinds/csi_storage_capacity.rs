@@ -20,6 +20,7 @@ pub(super) fn rows() -> Vec<Resource> {
                 Cell::Compute(|o, _| cells::number_or_text(o, "/capacity", "<unset>").into()),
             ),
         ],
+        needs_revision: true,
         ..row(
             "storage.k8s.io",
             "v1",

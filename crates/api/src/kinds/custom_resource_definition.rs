@@ -24,6 +24,7 @@ pub(super) fn rows() -> Vec<Resource> {
         columns: vec![cells::created_at()],
         has_status: true,
         has_generation: true,
+        needs_revision: true,
         ..row(
             "apiextensions.k8s.io",
             "v1",

@@ -283,7 +283,8 @@ impl Strategy for Grouped {
         let (new, old) = (core_form(new), core_form(old));
         let (at, before) = (At::root(&new), At::root(&old));
         let mut faults = validate_core(&new, "reportingController");
-        if !tree::same_at(&new, &old, "/series") {
+        let is_empty_now = at.get("series").is_set() && !before.get("series").is_set();
+        if is_empty_now || !tree::same_at(&new, &old, "/series") {
             series(&at, &mut faults);
         }
         for field in [

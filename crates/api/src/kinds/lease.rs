@@ -14,6 +14,7 @@ pub(super) fn rows() -> Vec<Resource> {
     vec![Resource {
         columns: vec![Column::new("Holder", Cell::Pointer("/spec/holderIdentity")), cells::age()],
         create_on_update: true,
+        needs_revision: true,
         ..row("coordination.k8s.io", "v1", "Lease", "leases", &Lease)
     }]
 }

@@ -23,6 +23,7 @@ pub(super) fn rows() -> Vec<Resource> {
         ],
         create_on_update: true,
         off_by_default: true,
+        needs_revision: true,
         ..row(GROUP, version, "LeaseCandidate", "leasecandidates", &LeaseCandidate).stored_as(
             GROUP,
             "v1beta1",

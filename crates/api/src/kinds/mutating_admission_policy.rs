@@ -26,6 +26,7 @@ pub(super) fn rows() -> Vec<Resource> {
         ],
         has_generation: true,
         off_by_default: version != "v1",
+        needs_revision: true,
         ..row(hooks::GROUP, version, "MutatingAdmissionPolicy", PLURAL, &MutatingAdmissionPolicy)
             .stored_as(hooks::GROUP, "v1", PLURAL)
     };

@@ -20,6 +20,7 @@ pub(super) fn rows() -> Vec<Resource> {
         columns: validating_admission_policy_binding::columns(),
         has_generation: true,
         off_by_default: version != "v1",
+        needs_revision: true,
         ..row(hooks::GROUP, version, KIND, PLURAL, &MutatingAdmissionPolicyBinding).stored_as(
             hooks::GROUP,
             "v1",

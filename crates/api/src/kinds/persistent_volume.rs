@@ -163,7 +163,11 @@ impl Strategy for PersistentVolume {
         if tree::at(old, "/spec/nodeAffinity").is_some() {
             let place =
                 At { value: at.get("nodeAffinity").value, path: root.named("nodeAffinity").path };
-            faults.immutable(&place, &At::root(old).get2("spec", "nodeAffinity"));
+            faults.immutable_because(
+                &place,
+                &At::root(old).get2("spec", "nodeAffinity"),
+                "field is immutable, except for updating from beta label to GA",
+            );
         }
         let had_class = tree::at(old, "/spec/volumeAttributesClassName").is_some();
         if had_class && !at.get("volumeAttributesClassName").is_set() {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::field::Error;
 use crate::kinds::check::{At, Faults};
 use crate::kinds::{cells, row, tree, workload};
-use crate::resource::{Cell, Column, Names, Resource, Strategy, Subresource};
+use crate::resource::{Cell, Column, NameRule, Names, Resource, Strategy, Subresource};
 
 struct PodDisruptionBudget;
 
@@ -13,6 +13,7 @@ struct PodDisruptionBudget;
 pub(super) fn rows() -> Vec<Resource> {
     vec![Resource {
         short_names: Names::Static(&["pdb"]),
+        name_rule: NameRule::PathSegment,
         subresources: vec![Subresource::STATUS],
         columns: vec![
             Column::new(
@@ -33,6 +34,7 @@ pub(super) fn rows() -> Vec<Resource> {
         ],
         has_status: true,
         has_generation: true,
+        needs_revision: true,
         ..row("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", &PodDisruptionBudget)
     }]
 }

@@ -19,6 +19,7 @@ pub(super) fn rows() -> Vec<Resource> {
         scope: Scope::Cluster,
         columns: vec![Column::new("Handler", Cell::Pointer("/handler")), cells::age()],
         create_on_update: true,
+        needs_revision: true,
         ..row("node.k8s.io", "v1", "RuntimeClass", "runtimeclasses", &RuntimeClass)
     }]
 }
@@ -57,7 +58,7 @@ impl Strategy for RuntimeClass {
     }
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<Error> {
-        let mut faults = Faults::default();
+        let mut faults = Faults(self.validate(new));
         faults.immutable(&At::root(new).get("handler"), &At::root(old).get("handler"));
         faults.0
     }
@@ -81,8 +82,8 @@ mod tests {
                 .starts_with("handler: Invalid value: \"A\": a lowercase RFC 1123 label")
         );
         assert_eq!(
-            show(&RuntimeClass.validate_update(&new, &old)),
-            "handler: Invalid value: \"A\": field is immutable"
+            show(&RuntimeClass.validate_update(&json!({"handler": "b"}), &old)),
+            "handler: Invalid value: \"b\": field is immutable"
         );
     }
 }

@@ -132,7 +132,7 @@ impl Strategy for StorageClass {
 
     fn validate_update(&self, new: &Value, old: &Value) -> Vec<Error> {
         let (at, before) = (At::root(new), At::root(old));
-        let mut faults = Faults::default();
+        let mut faults = Faults(self.validate(new));
         for field in ["parameters", "provisioner", "reclaimPolicy"] {
             if !tree::same(at.get(field).value, before.get(field).value) {
                 faults.forbidden(&at.get(field), format!("updates to {field} are forbidden."));

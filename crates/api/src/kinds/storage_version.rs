@@ -31,6 +31,7 @@ pub(super) fn rows() -> Vec<Resource> {
         name_rule: NameRule::Own,
         has_status: true,
         off_by_default: true,
+        needs_revision: true,
         ..row(
             "internal.apiserver.k8s.io",
             "v1alpha1",

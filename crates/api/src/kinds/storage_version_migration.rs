@@ -26,6 +26,7 @@ pub(super) fn rows() -> Vec<Resource> {
         columns: vec![Column::new("Resource", Cell::Compute(|o, _| resource(o).into()))],
         has_status: true,
         off_by_default: version != "v1",
+        needs_revision: true,
         ..row(GROUP, version, KIND, PLURAL, strategy).stored_as(GROUP, "v1", PLURAL)
     };
     vec![

@@ -34,6 +34,7 @@ pub(super) fn rows() -> Vec<Resource> {
         has_status: true,
         has_generation: true,
         off_by_default: version != "v1",
+        needs_revision: true,
         ..row(
             hooks::GROUP,
             version,

@@ -22,6 +22,7 @@ pub(super) fn rows() -> Vec<Resource> {
         columns: columns(),
         has_generation: true,
         off_by_default: version != "v1",
+        needs_revision: true,
         ..row(hooks::GROUP, version, KIND, PLURAL, &ValidatingAdmissionPolicyBinding).stored_as(
             hooks::GROUP,
             "v1",

@@ -32,6 +32,7 @@ pub(super) fn rows() -> Vec<Resource> {
             cells::age(),
         ],
         has_status: true,
+        needs_revision: true,
         ..row("storage.k8s.io", "v1", "VolumeAttachment", "volumeattachments", &VolumeAttachment)
     }]
 }

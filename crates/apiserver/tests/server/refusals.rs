@@ -104,3 +104,35 @@ async fn a_revision_that_is_to_come_is_told_by_its_cause() {
     assert_eq!(status["details"]["retryAfterSeconds"], 1);
     bench.finish().await;
 }
+
+/// Some kinds, and all custom ones, are not replaced by who does not say what they replace.
+#[tokio::test]
+async fn some_kinds_are_replaced_at_a_revision_only() {
+    let bench = Bench::start().await;
+    let path = "/apis/node.k8s.io/v1/runtimeclasses";
+    let class = |handler: &str| json!({"metadata": {"name": "c"}, "handler": handler});
+    let put = format!("PUT {path}/c");
+    let made = bench.ask(&admin(), &format!("POST {path}"), class("h")).await;
+    assert_eq!(made.code, 201, "{}", made.text());
+    let refused = bench.ask(&admin(), &put, class("h")).await;
+    assert_eq!(
+        (refused.code, refused.json()["message"].as_str().unwrap()),
+        (
+            422,
+            "runtimeclasses.node.k8s.io \"c\" is invalid: metadata.resourceVersion: Invalid value: 0x0: must be specified for an update"
+        )
+    );
+    let mut labelled = made.json();
+    labelled["metadata"]["labels"] = json!({"a": "b"});
+    let changed = bench.ask(&admin(), &put, labelled).await;
+    assert_eq!(changed.code, 200, "{}", changed.text());
+    let patched = bench
+        .ask_with(
+            &admin(),
+            &format!("PATCH {path}/c"),
+            &[("content-type", "application/merge-patch+json")],
+            json!({"metadata": {"labels": {"a": "c"}}}),
+        )
+        .await;
+    assert_eq!(patched.code, 200, "{}", patched.text());
+}

@@ -31,6 +31,7 @@ pub(in crate::kinds) fn configuration(
             cells::age(),
         ],
         has_generation: true,
+        needs_revision: true,
         ..row(GROUP, "v1", kind, plural, strategy)
     }
 }

@@ -115,6 +115,23 @@ fn a_new_type_drops_what_belonged_to_the_old() {
 }
 
 #[test]
+fn what_an_updater_leaves_out_is_kept() {
+    let mut old = sample(json!({"type": "LoadBalancer", "ipFamilies": ["IPv4"],
+        "ipFamilyPolicy": "SingleStack"}));
+    old["spec"]["ports"][0]["nodePort"] = json!(30080);
+    let mut new = old.clone();
+    for field in ["ipFamilies", "ipFamilyPolicy"] {
+        tree::remove(&mut new["spec"], field);
+    }
+    new["spec"]["allocateLoadBalancerNodePorts"] = json!(false);
+    Service.prepare_for_update(&mut new, &old);
+    for field in ["ipFamilies", "ipFamilyPolicy", "ports"] {
+        assert_eq!(new["spec"][field], old["spec"][field]);
+    }
+    assert_eq!(show(&Service.validate_update(&new, &old)), "");
+}
+
+#[test]
 fn columns_show_where_it_is() {
     let mut object = sample(json!({"type": "LoadBalancer"}));
     object["spec"]["ports"][0]["nodePort"] = json!(30080);

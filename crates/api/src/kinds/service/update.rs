@@ -33,6 +33,12 @@ pub(super) fn keep_allocated(new: &mut Value, old: &Value) {
         if is_same && tree::list(new, "/spec/clusterIPs").is_empty() {
             tree::restore(tree::make(new, "spec"), &old["spec"], "clusterIPs");
         }
+        if is_same && tree::list(new, "/spec/ipFamilies").is_empty() {
+            tree::restore(tree::make(new, "spec"), &old["spec"], "ipFamilies");
+        }
+        if tree::at(new, "/spec/ipFamilyPolicy").is_none() {
+            tree::restore(tree::make(new, "spec"), &old["spec"], "ipFamilyPolicy");
+        }
     }
     if needs_node_port(old) && needs_node_port(new) {
         keep_node_ports(new, old);
@@ -107,8 +113,11 @@ pub(super) fn drop_fields_of_old_type(new: &mut Value, old: &Value) {
     if is_external(old) && !is_external(new) {
         gone.push("externalTrafficPolicy");
     }
+    // A load balancer that is told to go without keeps those that it has.
+    let may_have_node_ports =
+        |service: &Value| is_type(service, "NodePort") || is_type(service, "LoadBalancer");
     let drop_node_ports =
-        needs_node_port(old) && !needs_node_port(new) && node_ports(old) == node_ports(new);
+        may_have_node_ports(old) && !may_have_node_ports(new) && node_ports(old) == node_ports(new);
     gone.retain(|field| is_unchanged(new, field));
     let spec = tree::make(new, "spec");
     for field in gone {
