@@ -38,6 +38,8 @@ pub struct Details {
     pub causes: Vec<Cause>,
     /// Seconds after which a client may try again.
     pub retry_after_seconds: u32,
+    /// Whether they are written even when they say nothing: where no resource has answered.
+    pub is_written: bool,
 }
 
 /// One fault of several.
@@ -92,10 +94,12 @@ impl Status {
 
     /// 404 for a path that serves nothing.
     pub fn no_such_path() -> Self {
-        let mut status =
-            Self::failure(404, "NotFound", "the server could not find the requested resource");
-        status.details.causes.clear();
-        status
+        Self::failure(404, "NotFound", "the server could not find the requested resource").generic()
+    }
+
+    fn generic(mut self) -> Self {
+        self.details.is_written = true;
+        self
     }
 
     /// 409 on create.
@@ -169,7 +173,7 @@ impl Status {
     /// 405.
     pub fn method_not_allowed() -> Self {
         let message = "the server does not allow this method on the requested resource";
-        Self::failure(405, "MethodNotAllowed", message)
+        Self::failure(405, "MethodNotAllowed", message).generic()
     }
 
     /// 410: the requested revision or continue token is too old.
@@ -270,7 +274,7 @@ impl Details {
         if self.retry_after_seconds > 0 {
             out.insert("retryAfterSeconds".to_owned(), json!(self.retry_after_seconds));
         }
-        (!out.is_empty()).then_some(Value::Object(out))
+        (self.is_written || !out.is_empty()).then_some(Value::Object(out))
     }
 }
 

@@ -106,6 +106,25 @@ impl Patch {
         Ok(new)
     }
 
+    /// What the patch made out of `old`, when it fits the schema.
+    ///
+    /// # Errors
+    /// 413 or 422.
+    pub(crate) fn checked(
+        &self,
+        call: &Call,
+        new: Value,
+        old: &Value,
+        schema: &Schema,
+        options: &WriteOptions,
+    ) -> Result<Value, Status> {
+        let checked = check_changes(call, new, old, schema, &options.field_validation);
+        checked.map_err(|error| match error {
+            DecodeError::TooLarge => Status::too_large(error.to_string()),
+            error => self.refuse(old, schema, self.reason(&error)),
+        })
+    }
+
     /// Why what the patch made does not fit its schema, as upstream says it of this kind of patch.
     fn reason(&self, error: &DecodeError) -> String {
         match (self, error) {
@@ -167,11 +186,7 @@ async fn write(
         if let Some(why) = metadata::unknown_kind(&table, text("kind"), text("apiVersion")) {
             return Err(patch.refuse(old, &schema, why));
         }
-        let checked = check_changes(call, new, old, &schema, &options.field_validation);
-        let mut new = checked.map_err(|error| match error {
-            DecodeError::TooLarge => Status::too_large(error.to_string()),
-            error => patch.refuse(old, &schema, patch.reason(&error)),
-        })?;
+        let mut new = patch.checked(call, new, old, &schema, &options)?;
         managed::keep_reset(&mut new);
         Ok(new)
     };

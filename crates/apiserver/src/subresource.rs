@@ -33,8 +33,12 @@ pub(crate) async fn answer(
     let verb = call.info.verb.as_str();
     let served = call.resource.subresource(call.subresource());
     let served = served.is_some_and(|sub| sub.verbs.contains(&verb));
-    let connects =
-        matches!(call.subresource(), "proxy" | "exec" | "attach" | "portforward" | "log");
+    let connects = match call.subresource() {
+        "proxy" => true,
+        "exec" | "attach" | "portforward" => matches!(verb, "get" | "create"),
+        "log" => verb == "get",
+        _ => false,
+    };
     if !served && !connects {
         return Err(Status::method_not_allowed());
     }

@@ -5,6 +5,7 @@
 //! checks rights and connects.
 
 mod html;
+mod options;
 
 use std::sync::Arc;
 
@@ -41,6 +42,11 @@ pub(super) async fn answer(
     call: &Call,
     request: Request<HttpBody>,
 ) -> Result<Answer, Status> {
+    match call.subresource() {
+        "log" => options::check_log(call)?,
+        "portforward" => options::check_ports(call)?,
+        _ => {}
+    }
     if call.subresource() != "log" {
         admit(server, call).await?;
     }

@@ -30,8 +30,7 @@ pub(super) async fn answer(
 ) -> Result<Answer, Status> {
     let body = read_body(call, request).await?;
     let eviction = body::decode_options(&body, "policy/v1", "Eviction")?;
-    let name = meta::name(&eviction);
-    if !name.is_empty() && name != call.info.name {
+    if meta::name(&eviction) != call.info.name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
     let options = DeleteOptions::read(call, eviction.get("deleteOptions").unwrap_or(&Value::Null))?;

@@ -33,7 +33,7 @@ pub(super) async fn answer(
 ) -> Result<Answer, Status> {
     let place = Place::of(&server.registry.table(), &call.resource);
     if call.info.verb == "get" {
-        let object = server.get(call).await?;
+        let object = server.get(call).await.map_err(|status| place.refuse(call, status))?;
         let object = server.in_version(&call.resource, &object);
         place.must_have_size(&object)?;
         return show(server, call, &place, &object);
@@ -73,7 +73,10 @@ async fn write(
         let present = place.scale_of(old);
         let wanted = match (&put, &patch) {
             (Some(wanted), _) => wanted.clone(),
-            (None, Some(patch)) => patch.apply(&present, schema)?,
+            (None, Some(patch)) => {
+                let new = patch.apply(&present, schema)?;
+                patch.checked(call, new, &present, schema, options)?
+            }
             (None, None) => present.clone(),
         };
         apply_size(call, place, old, &present, &wanted)
@@ -161,6 +164,16 @@ impl Place {
 
     fn missing(&self, what: &str) -> String {
         format!("the spec replicas field \".{}\" {what}", self.replicas.join("."))
+    }
+
+    /// Upstream's built-in kinds say of a missing object that it is its scale that is missing.
+    fn refuse(&self, call: &Call, status: Status) -> Status {
+        if self.is_custom || status.code != 404 {
+            return status;
+        }
+        let (group, plural) = (&call.resource.group, &call.resource.plural);
+        let group = if group.is_empty() { "autoscaling" } else { group };
+        Status::not_found(group, &format!("{plural}/scale"), &call.info.name)
     }
 
     /// A custom resource without a size cannot show its scale.

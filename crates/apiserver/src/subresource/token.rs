@@ -33,6 +33,7 @@ pub(super) async fn answer(
     let schema = body::schema_for("authentication.k8s.io", "v1", "TokenRequest");
     let token_request = body::decode(call, &body, &schema, &options.field_validation)?;
     let account = server.present(call).await?;
+    check_metadata(&token_request, call)?;
     let now = server.clock.now();
     let mut token_request = admit(server, call, token_request, &options, now).await?;
     let life = life(&token_request)?;
@@ -86,6 +87,21 @@ async fn admit(
     Ok(request.object)
 }
 
+/// The request may name the account that it is for, and no other.
+fn check_metadata(token_request: &Value, call: &Call) -> Result<(), Status> {
+    for (field, own) in [("name", &call.info.name), ("namespace", &call.info.namespace)] {
+        let asked = meta::text(token_request, field);
+        if !asked.is_empty() && asked != own {
+            let path = Path::new("metadata").child(field);
+            let text = format!("must match the service account {field} if specified");
+            let fault = Error::invalid(&path, asked, text);
+            let (group, name) = ("authentication.k8s.io", &call.info.name);
+            return Err(Status::invalid(group, "TokenRequest", name, &[fault]));
+        }
+    }
+    Ok(())
+}
+
 fn life(token_request: &Value) -> Result<i64, Status> {
     let asked = token_request.pointer("/spec/expirationSeconds").and_then(Value::as_i64);
     let life = asked.unwrap_or(LIFE_SECONDS_DEFAULT);
@@ -124,8 +140,12 @@ fn bind(
         "Secret" => ("secrets", call.info.namespace.as_str()),
         "Node" => ("nodes", ""),
         _ => {
+            let (group, version) = match text(bound, "/apiVersion") {
+                core if !core.contains('/') => ("", core),
+                grouped => grouped.split_once('/').unwrap_or_default(),
+            };
             return Err(Status::bad_request(format!(
-                "cannot bind token for serviceaccount to a {kind} object"
+                "cannot bind token to object of type {group}/{version}, Kind={kind}"
             )));
         }
     };

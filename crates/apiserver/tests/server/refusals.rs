@@ -136,3 +136,76 @@ async fn some_kinds_are_replaced_at_a_revision_only() {
         .await;
     assert_eq!(patched.code, 200, "{}", patched.text());
 }
+
+#[tokio::test]
+async fn parameters_of_subresources_are_checked_first() {
+    let bench = Bench::start().await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let log = "PodLogOptions \"p\" is invalid:";
+    for (request, code, message) in [
+        (
+            "GET p/log?tailLines=-1",
+            422,
+            format!("{log} tailLines: Invalid value: -1: must be greater than or equal to 0"),
+        ),
+        (
+            "GET p/log?limitBytes=0",
+            422,
+            format!("{log} limitBytes: Invalid value: 0: must be greater than 0"),
+        ),
+        (
+            "GET p/log?sinceSeconds=1&sinceTime=2024-01-01T00:00:00Z",
+            422,
+            format!(
+                "{log} []: Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified"
+            ),
+        ),
+        (
+            "GET p/log?sinceTime=x",
+            400,
+            "parsing time \"x\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"x\" as \"2006\""
+                .to_owned(),
+        ),
+        (
+            "GET p/log?stream=x",
+            422,
+            format!(
+                "{log} stream: Unsupported value: \"x\": supported values: \"All\", \"Stderr\", \"Stdout\""
+            ),
+        ),
+        (
+            "GET p/portforward?ports=80,x",
+            400,
+            "cannot convert to []int32: strconv.ParseUint: parsing \"x\": invalid syntax"
+                .to_owned(),
+        ),
+        ("GET p/log?tailLines=1", 404, "pods \"p\" not found".to_owned()),
+        ("POST p/log", 405, NOT_ALLOWED.to_owned()),
+        ("PUT p/exec", 405, NOT_ALLOWED.to_owned()),
+        ("POST p/eviction", 400, "name in URL does not match name in Eviction object".to_owned()),
+    ] {
+        let (method, rest) = request.split_once(' ').unwrap();
+        check(&bench, &format!("{method} {pods}/{rest}"), Value::Null, code, &message).await;
+    }
+}
+
+#[tokio::test]
+async fn a_scale_is_a_number() {
+    let bench = Bench::start().await;
+    let path = "/apis/apps/v1/namespaces/default/deployments";
+    let deployment = json!({"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [
+            {"name": "c", "image": "i"}]}}}});
+    let made = bench.ask(&admin(), &format!("POST {path}"), deployment).await;
+    assert_eq!(made.code, 201, "{}", made.text());
+    let scale = format!("PATCH {path}/d/scale");
+    let merge = [("content-type", "application/merge-patch+json")];
+    let wrong = json!({"spec": {"replicas": "x"}});
+    let refused = bench.ask_with(&admin(), &scale, &merge, wrong).await;
+    assert_eq!(refused.code, 422, "{}", refused.text());
+    let right = json!({"spec": {"replicas": 3}});
+    let scaled = bench.ask_with(&admin(), &scale, &merge, right).await;
+    assert_eq!(scaled.json()["spec"]["replicas"], 3, "{}", scaled.text());
+    let missing = bench.ask(&admin(), &format!("GET {path}/e/scale"), Value::Null).await;
+    assert_eq!(missing.json()["message"], "deployments/scale.apps \"e\" not found");
+}
