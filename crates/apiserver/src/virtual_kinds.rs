@@ -48,7 +48,7 @@ pub(crate) async fn answer(
             let mut pod =
                 server.own_call("", "v1", "pods", &call.info.namespace, meta::name(&review))?;
             pod.user = call.user.clone();
-            return subresource::bind(server, &pod, &review).await;
+            return subresource::bind(server, &pod, &review, &options).await;
         }
         "TokenReview" if text(&review, "/spec/token").is_empty() => {
             let why = "token is required for TokenReview in authentication";

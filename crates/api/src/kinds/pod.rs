@@ -103,6 +103,7 @@ impl Strategy for Pod {
         {
             tree::set(tree::make(new, "status"), "qosClass", class.clone());
         }
+        update::settle_addresses(tree::make(new, "status"));
         meta::keep(new, old, &["ownerReferences"]);
     }
 

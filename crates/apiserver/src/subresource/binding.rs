@@ -8,7 +8,7 @@ use http::Request;
 use serde_json::{Value, json};
 
 use crate::body;
-use crate::call::Call;
+use crate::call::{Call, WriteOptions};
 use crate::handle::{read_body, text};
 use crate::metadata::seconds;
 use crate::respond::{Answer, Body as HttpBody, json_answer};
@@ -28,7 +28,7 @@ pub(super) async fn answer(
     if meta::name(&binding) != call.info.name {
         return Err(Status::bad_request("name in URL does not match name in Binding object"));
     }
-    bind(server, call, &binding).await
+    bind(server, call, &binding, &options).await
 }
 
 /// Binds the pod of the call as a Binding says.
@@ -39,8 +39,8 @@ pub(crate) async fn bind(
     server: &Arc<Server>,
     call: &Call,
     binding: &Value,
+    options: &WriteOptions,
 ) -> Result<Answer, Status> {
-    let options = call.write_options()?;
     let node = text(binding, "/target/name");
     let kind = text(binding, "/target/kind");
     if node.is_empty() || !matches!(kind, "" | "Node") {
@@ -55,7 +55,7 @@ pub(crate) async fn bind(
     }
     let now = seconds(server.clock.now());
     let change = |old: &Value| assign(call, old, binding, node, &now);
-    server.update(call, Part::Internal, &options, change).await?;
+    server.update(call, Part::Internal, options, change).await?;
     Ok(json_answer(
         201,
         &json!({

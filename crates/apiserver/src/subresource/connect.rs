@@ -141,7 +141,7 @@ async fn kubelet(
     }
     if node.is_empty() {
         return match call.subresource() {
-            "log" => Ok(crate::respond::text_answer(200, "")),
+            "log" => Ok(crate::respond::text_answer(204, "")),
             _ => Err(Status::bad_request(format!("pod {name} does not have a host assigned"))),
         };
     }

@@ -30,6 +30,7 @@ pub(super) async fn answer(
 ) -> Result<Answer, Status> {
     let body = read_body(call, request).await?;
     let eviction = body::decode_options(&body, "policy/v1", "Eviction")?;
+    check_kind(server, &eviction)?;
     if meta::name(&eviction) != call.info.name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
@@ -51,6 +52,22 @@ pub(super) async fn answer(
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
         }),
     ))
+}
+
+/// What says that it is something else than an Eviction is none.
+fn check_kind(server: &Server, eviction: &Value) -> Result<(), Status> {
+    let (kind, api_version) = (text(eviction, "/kind"), text(eviction, "/apiVersion"));
+    if matches!(kind, "" | "Eviction") {
+        return Ok(());
+    }
+    let version = api_version.rsplit('/').next().unwrap_or_default();
+    let why = crate::metadata::unknown_kind(&server.registry.table(), kind, api_version)
+        .unwrap_or_else(|| {
+            format!("converting ({version}.{kind}) to (policy.Eviction): unknown conversion")
+        });
+    Err(Status::bad_request(format!(
+        "{kind} in version {version:?} cannot be handled as a Eviction: {why}"
+    )))
 }
 
 /// Admission sees the creation of an Eviction, as upstream's does; the deletion that follows is its own.

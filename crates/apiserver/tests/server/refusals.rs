@@ -209,3 +209,26 @@ async fn a_scale_is_a_number() {
     let missing = bench.ask(&admin(), &format!("GET {path}/e/scale"), Value::Null).await;
     assert_eq!(missing.json()["message"], "deployments/scale.apps \"e\" not found");
 }
+
+#[tokio::test]
+async fn a_binding_tried_binds_nothing() {
+    let bench = Bench::start().await;
+    let pods = "/api/v1/namespaces/default/pods";
+    let pod =
+        json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let account = json!({"metadata": {"name": "default"}});
+    bench.ask(&admin(), "POST /api/v1/namespaces/default/serviceaccounts", account).await;
+    let made = bench.ask(&admin(), &format!("POST {pods}"), pod).await;
+    assert_eq!(made.code, 201, "{}", made.text());
+    let binding = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}});
+    for path in ["/api/v1/namespaces/default/bindings", &format!("{pods}/p/binding")] {
+        let tried = bench.ask(&admin(), &format!("POST {path}?dryRun=All"), binding.clone()).await;
+        assert_eq!(tried.code, 201, "{}", tried.text());
+        let pod = bench.ask(&admin(), &format!("GET {pods}/p"), Value::Null).await.json();
+        assert_eq!(pod["spec"].get("nodeName"), None, "{path}");
+    }
+    let bound = bench.ask(&admin(), "POST /api/v1/namespaces/default/bindings", binding).await;
+    assert_eq!(bound.code, 201, "{}", bound.text());
+    let pod = bench.ask(&admin(), &format!("GET {pods}/p"), Value::Null).await.json();
+    assert_eq!(pod["spec"]["nodeName"], "n");
+}

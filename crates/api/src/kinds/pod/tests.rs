@@ -230,3 +230,26 @@ fn subresources_change_their_own_part() {
     assert_eq!(subresources::grace_period(&bound, None), 30);
     assert_eq!(subresources::grace_period(&bound, Some(-1)), 1);
 }
+
+#[test]
+fn the_address_of_the_old_field_counts() {
+    for (status, addresses) in [
+        (json!({"podIP": "10.0.0.1"}), json!([{"ip": "10.0.0.1"}])),
+        (
+            json!({"podIPs": [{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]}),
+            json!([{"ip": "10.0.0.1"}, {"ip": "fd00::1"}]),
+        ),
+        (json!({"podIP": "10.0.0.2", "podIPs": [{"ip": "10.0.0.1"}]}), json!([{"ip": "10.0.0.2"}])),
+    ] {
+        let mut pod = json!({"status": status});
+        Pod.prepare_for_status_update(&mut pod, &json!({}));
+        assert_eq!(pod["status"]["podIPs"], addresses);
+        assert_eq!(pod["status"]["podIP"], addresses[0]["ip"]);
+    }
+    let mut wrong = json!({"status": {"podIP": "x"}});
+    Pod.prepare_for_status_update(&mut wrong, &json!({}));
+    assert!(
+        show(&Pod.validate_status_update(&wrong, &json!({})))
+            .starts_with("status.podIPs[0]: Invalid value: \"x\"")
+    );
+}

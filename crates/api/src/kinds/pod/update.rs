@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::field::Error;
 use crate::kinds::check::{At, Faults};
@@ -201,17 +201,29 @@ fn node_affinity_change(at: &At<'_>, old: &Value, faults: &mut Faults) {
     }
 }
 
+/// The old field for an address says the same as the first of the new one; who sets both differently means the old.
+pub(super) fn settle_addresses(status: &mut Value) {
+    let one = tree::text(status, "/podIP").to_owned();
+    let first = tree::text(status, "/podIPs/0/ip").to_owned();
+    if one.is_empty() && !first.is_empty() {
+        tree::set(status, "podIP", first);
+    } else if one != first {
+        tree::set(status, "podIPs", json!([{"ip": one}]));
+    }
+}
+
 /// Faults of a changed status.
 pub(super) fn validate_status(new: &Value, old: &Value) -> Vec<Error> {
     let status = At::root(new).get("status");
     let mut faults = Faults::default();
     mirror_annotation(new, old, &mut faults);
-    for condition in At::root(new).get2("status", "conditions").items() {
-        let kind = condition.get("type");
+    let conditions = At::root(new).get2("status", "conditions");
+    // Upstream names the conditions of the metadata.
+    let path = At::root(new).get2("metadata", "conditions").path;
+    for condition in (At { value: conditions.value, path }).items() {
+        let kind = condition.named_value("Type", &condition.get("type"));
         if !kind.text().is_empty() {
-            // Upstream names the conditions of the metadata.
-            let place = At { value: kind.value, path: kind.path.clone() };
-            faults.qualified(&place, place.text());
+            faults.qualified(&kind, kind.text());
         }
     }
     let nominated = status.get("nominatedNodeName");
