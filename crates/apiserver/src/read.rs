@@ -22,6 +22,20 @@ use crate::server::Server;
 /// The selectors of a call.
 ///
 /// # Errors
+/// What upstream says of a field that cannot be selected: kinds with fields of their own say it in their words.
+fn unknown_field(resource: &Resource, path: &str) -> String {
+    let is_custom = matches!(resource.strategy, StrategyRef::Shared(_));
+    if &*resource.kind == "Job" {
+        return format!("field label {path:?} not supported for Job");
+    }
+    if is_custom || !resource.strategy.selectable_fields(&Value::Null).is_empty() {
+        return format!("field label not supported: {path}");
+    }
+    format!(
+        "{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+    )
+}
+
 /// 400 with what cannot be understood, or which field cannot be selected.
 pub fn selectors(call: &Call) -> Result<(LabelSelector, FieldSelector), Status> {
     let labels = selector::parse_labels(call.query.text("labelSelector"))
@@ -34,7 +48,7 @@ pub fn selectors(call: &Call) -> Result<(LabelSelector, FieldSelector), Status> 
             continue;
         }
         let Some(stored) = call.resource.strategy.stored_field(path) else {
-            return Err(Status::bad_request(format!("field label not supported: {path}")));
+            return Err(Status::bad_request(unknown_field(&call.resource, path)));
         };
         stored.clone_into(&mut requirement.path);
     }

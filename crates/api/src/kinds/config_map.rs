@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::field::{Error, Path};
+use crate::kinds::cells;
 use crate::name;
 use crate::resource::{Cell, Column, Names, Resource, Strategy};
 
@@ -15,7 +16,10 @@ struct ConfigMap;
 pub(super) fn rows() -> Vec<Resource> {
     vec![Resource {
         short_names: Names::Static(&["cm"]),
-        columns: vec![Column::integer("Data", Cell::Compute(|map, _| entries(map).into()))],
+        columns: vec![
+            Column::integer("Data", Cell::Compute(|map, _| entries(map).into())),
+            cells::age(),
+        ],
         ..Resource::new(
             "",
             "v1",

@@ -6,20 +6,14 @@ use crate::field::Error;
 use crate::kinds::check::{At, Faults};
 use crate::kinds::{amounts, cells, row};
 use crate::name;
-use crate::resource::{Cell, Column, Resource, Strategy};
+use crate::resource::{Resource, Strategy};
 
 struct CsiStorageCapacity;
 
 /// The rows of this kind.
 pub(super) fn rows() -> Vec<Resource> {
     vec![Resource {
-        columns: vec![
-            Column::new("StorageClassName", Cell::Pointer("/storageClassName")),
-            Column::new(
-                "Capacity",
-                Cell::Compute(|o, _| cells::number_or_text(o, "/capacity", "<unset>").into()),
-            ),
-        ],
+        columns: vec![cells::created_at()],
         needs_revision: true,
         ..row(
             "storage.k8s.io",
@@ -66,7 +60,11 @@ mod tests {
     fn faults_and_columns() {
         let old = json!({"storageClassName": "s", "capacity": "1Gi"});
         assert_eq!(show(&CsiStorageCapacity.validate(&old)), "");
-        assert_eq!(cells::show(&rows()[0], &old, "2026-01-01T00:00:00Z"), ["s", "1Gi"]);
+        assert_eq!(
+            rows()[0].columns[0].name,
+            "Created At",
+            "upstream has no columns of its own for it"
+        );
         let new = json!({"storageClassName": "t", "capacity": "-1"});
         assert_eq!(
             show(&CsiStorageCapacity.validate_update(&new, &old)),

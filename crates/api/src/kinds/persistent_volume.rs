@@ -9,9 +9,7 @@ use crate::kinds::check::{At, Faults};
 use crate::kinds::persistent_volume_claim::{access_modes, class, modes, or_unset, phase};
 use crate::kinds::pod_spec::{affinity, defaults, volume_sources};
 use crate::kinds::{amounts, cells, row, tree};
-use crate::meta;
 use crate::name;
-use crate::object::SelectableFields;
 use crate::resource::{Cell, Column, Names, Resource, Scope, Strategy, Subresource};
 
 struct PersistentVolume;
@@ -185,10 +183,6 @@ impl Strategy for PersistentVolume {
         if is_same && tree::at(status, "/lastPhaseTransitionTime").is_none() {
             tree::restore(status, &old["status"], "lastPhaseTransitionTime");
         }
-    }
-
-    fn selectable_fields(&self, object: &Value) -> SelectableFields {
-        vec![("name", meta::name(object).into())]
     }
 }
 

@@ -7,7 +7,6 @@ use crate::kinds::check::{At, Faults};
 use crate::kinds::{amounts, cells, pod_spec, row, tree};
 use crate::meta;
 use crate::name;
-use crate::object::SelectableFields;
 use crate::quantity::Quantity;
 use crate::resource::{Cell, Column, Names, Resource, Strategy, Subresource};
 
@@ -285,10 +284,6 @@ impl Strategy for PersistentVolumeClaim {
             }
         }
         faults.0
-    }
-
-    fn selectable_fields(&self, object: &Value) -> SelectableFields {
-        vec![("name", meta::name(object).into())]
     }
 }
 

@@ -5,7 +5,6 @@ use serde_json::Value;
 use crate::field::Error;
 use crate::kinds::check::{At, Faults};
 use crate::kinds::{cells, pod_spec, row, tree, workload};
-use crate::object::SelectableFields;
 use crate::resource::{Cell, Column, Names, Resource, Strategy, Subresource};
 
 struct ReplicaSet;
@@ -83,11 +82,6 @@ impl Strategy for ReplicaSet {
         let mut faults = Faults::default();
         validate_status(&At::root(new).get("status"), &mut faults);
         faults.0
-    }
-
-    fn selectable_fields(&self, object: &Value) -> SelectableFields {
-        let replicas = tree::count(object, "/status/replicas").to_string();
-        vec![("status.replicas", replicas.into())]
     }
 }
 

@@ -43,7 +43,7 @@ async fn options_that_are_not_understood_do_nothing() {
             "GET ?fieldSelector=data.a%3Db",
             Value::Null,
             400,
-            "field label not supported: data.a".to_owned(),
+            "\"data.a\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"".to_owned(),
         ),
         ("PUT ", map("a"), 405, NOT_ALLOWED.to_owned()),
         ("POST /a", map("a"), 405, NOT_ALLOWED.to_owned()),

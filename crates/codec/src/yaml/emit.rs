@@ -94,6 +94,23 @@ fn is_plain(text: &str) -> bool {
         && bytes.iter().enumerate().all(inside)
         && !text.starts_with("...")
         && matches!(resolve(text, true, None), Ok(Scalar::Text(_)))
+        && !is_of_other_readers(text)
+}
+
+/// Whether readers of YAML 1.1 other than go-yaml take a text without quotes for a number to the base of 60
+/// (`1:30`) or for a date, as PyYAML does.
+fn is_of_other_readers(text: &str) -> bool {
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+    let is_base_60 = whole.contains(':')
+        && whole.split(':').all(|part| digits(&part.replace('_', "")))
+        && fraction.bytes().all(|b| b.is_ascii_digit() || b == b'_');
+    let mut date = text.splitn(3, '-');
+    let is_date = date.next().is_some_and(|year| year.len() == 4 && digits(year))
+        && date.next().is_some_and(|month| month.len() <= 2 && digits(month))
+        && date.next().is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    is_base_60 || is_date
 }
 
 /// Whether a text is best written as lines.

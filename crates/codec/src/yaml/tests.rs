@@ -42,6 +42,22 @@ fn scalars_of_yaml_1_1() {
 }
 
 #[test]
+fn texts_stay_texts_for_other_readers_of_yaml() {
+    for (text, written) in [
+        ("1:30", "\"1:30\""),
+        ("-12:30:45.5", "\"-12:30:45.5\""),
+        ("2001-01-01", "\"2001-01-01\""),
+        ("2026-11-22T03:43:39Z", "\"2026-11-22T03:43:39Z\""),
+        ("a:30", "a:30"),
+        ("10.0.0.1:80", "10.0.0.1:80"),
+        ("1.2.3-4", "1.2.3-4"),
+        ("v1-2-3", "v1-2-3"),
+    ] {
+        assert_eq!(super::encode(&json!({"a": text})), format!("a: {written}\n"));
+    }
+}
+
+#[test]
 fn keys_become_strings() {
     assert_eq!(
         value("1: a\ntrue: b\n1.5: c\n\"x\": d\n"),
