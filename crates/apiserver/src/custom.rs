@@ -36,12 +36,17 @@ pub(crate) use rows::ScalePaths;
 const GROUP: &str = "apiextensions.k8s.io";
 const PLURAL: &str = "customresourcedefinitions";
 /// Holds a definition until its objects are gone.
-const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+pub(crate) const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 /// How long the loop rests after a failure before it looks at everything again.
 const RETRY_PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// The revisions at which definitions were found to be as they should be, by name.
 type Settled = HashMap<Box<str>, u64>;
+
+/// Whether the kind is that of definitions.
+pub(crate) fn is_definition(resource: &api::resource::Resource) -> bool {
+    &*resource.group == GROUP && &*resource.plural == PLURAL
+}
 
 impl Server {
     /// Serves the definitions that are stored already, and follows all later changes.
@@ -164,12 +169,6 @@ impl Server {
         let change = |old: &Value| {
             let mut new = old.clone();
             new["status"] = status::wanted(old, used, &now);
-            if !meta::finalizers(old).contains(&CLEANUP) && !meta::is_deleting(old) {
-                let mut finalizers: Vec<String> =
-                    meta::finalizers(old).into_iter().map(str::to_owned).collect();
-                finalizers.push(CLEANUP.to_owned());
-                meta::set(&mut new, "finalizers", finalizers);
-            }
             Ok(new)
         };
         self.update(&call, Part::Internal, &options, change).await.map(|_| ())

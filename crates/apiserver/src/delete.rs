@@ -249,6 +249,9 @@ fn mark(resource: &Resource, old: &Value, options: &DeleteOptions, now: jiff::Ti
     let mut object = old.clone();
     set_propagation(resource, &mut object, options);
     let grace = grace_seconds(resource, old, options);
+    if !meta::is_deleting(old) && crate::custom::is_definition(resource) {
+        hold_for_clean_up(&mut object);
+    }
     let held = !meta::finalizers(&object).is_empty();
     if !meta::is_deleting(old) {
         let at = now + jiff::SignedDuration::from_secs(grace);
@@ -271,6 +274,16 @@ fn mark(resource: &Resource, old: &Value, options: &DeleteOptions, now: jiff::Ti
     let waits = meta::get(&object, "deletionGracePeriodSeconds").and_then(Value::as_i64) > Some(0);
     let changed = object != *old;
     Marked { vanishes: !held && !waits, changed, object }
+}
+
+/// A definition goes when its objects have gone.
+fn hold_for_clean_up(definition: &mut Value) {
+    let mut finalizers: Vec<String> =
+        meta::finalizers(definition).into_iter().map(str::to_owned).collect();
+    if !finalizers.iter().any(|finalizer| finalizer == crate::custom::CLEANUP) {
+        finalizers.push(crate::custom::CLEANUP.to_owned());
+        meta::set(definition, "finalizers", finalizers);
+    }
 }
 
 /// Only pods end gracefully; one that never ran or has ended needs no time.

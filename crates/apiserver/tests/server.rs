@@ -6,6 +6,8 @@
 mod audit;
 #[path = "server/bench.rs"]
 mod bench;
+#[path = "server/definitions.rs"]
+mod definitions;
 #[path = "server/fairness.rs"]
 mod fairness;
 #[path = "server/front_proxy.rs"]

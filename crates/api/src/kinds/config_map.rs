@@ -17,7 +17,7 @@ pub(super) fn rows() -> Vec<Resource> {
     vec![Resource {
         short_names: Names::Static(&["cm"]),
         columns: vec![
-            Column::integer("Data", Cell::Compute(|map, _| entries(map).into())),
+            Column::new("Data", Cell::Compute(|map, _| entries(map).into())),
             cells::age(),
         ],
         ..Resource::new(
