@@ -167,9 +167,13 @@ impl Context {
     pub(crate) fn of(server: &Server, call: &Call) -> Self {
         let table = server.registry.table();
         let schema = table.schema(&call.resource);
-        let ignored: &[&str] = match call.subresource() {
-            "" if call.resource.has_status => &["status"],
-            "status" => &["spec"],
+        let ignored: &[&str] = match (&*call.resource.kind, call.subresource()) {
+            // Who registers a node says how it is, but owns no more of it than others do.
+            ("Node", "") => &["status"],
+            // What is asked for never changes, so that there is nothing to own.
+            ("CertificateSigningRequest", "") => &["spec", "status"],
+            (_, "") if call.resource.has_status => &["status"],
+            (_, "status") => &["spec"],
             _ => &[],
         };
         Self {

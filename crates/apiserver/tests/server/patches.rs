@@ -139,3 +139,25 @@ async fn an_object_does_not_grow_patch_by_patch_without_end() {
     assert_eq!(codes, [200, 413]);
     bench.finish().await;
 }
+
+#[tokio::test]
+async fn what_a_path_does_not_change_has_no_owner() {
+    let bench = Bench::start().await;
+    let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"},
+        "spec": {"podCIDR": "10.1.0.0/24"}, "status": {"capacity": {"cpu": "1"}}});
+    let applied = bench
+        .ask_with(
+            &admin(),
+            "PATCH /api/v1/nodes/n?fieldManager=a",
+            &[("content-type", "application/apply-patch+yaml")],
+            node,
+        )
+        .await;
+    assert_eq!(applied.code, 201, "{}", applied.text());
+    let applied = applied.json();
+    assert_eq!(applied["status"]["capacity"]["cpu"], "1");
+    assert_eq!(
+        applied["metadata"]["managedFields"][0]["fieldsV1"],
+        json!({"f:spec": {"f:podCIDR": {}}})
+    );
+}
