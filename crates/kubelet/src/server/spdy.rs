@@ -149,13 +149,12 @@ impl Reader {
                 }
             }
         };
-        let farewell = async {
-            let _all_said = written.await;
-            tokio::time::sleep(FAREWELL_MAX).await;
-        };
+        let mut reading = std::pin::pin!(reading);
         tokio::select! {
-            ended = reading => ended,
-            () = farewell => Ok(()),
+            ended = &mut reading => ended,
+            _all_said = written => {
+                tokio::time::timeout(FAREWELL_MAX, reading).await.unwrap_or(Ok(()))
+            }
         }
     }
 
