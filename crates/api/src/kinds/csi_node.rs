@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::field::Error;
 use crate::kinds::check::{At, Faults};
-use crate::kinds::pod_spec::volume_sources;
+use crate::kinds::pod_spec::volume_drivers;
 use crate::kinds::{cells, row, tree};
 use crate::resource::{Cell, Column, Resource, Scope, Strategy};
 
@@ -35,7 +35,7 @@ impl Strategy for CsiNode {
         let mut faults = Faults::default();
         let mut seen = BTreeSet::new();
         for driver in At::root(object).get2("spec", "drivers").items() {
-            volume_sources::driver_name(&driver.get("name"), &mut faults);
+            volume_drivers::driver_name(&driver.get("name"), &mut faults);
             faults.unique(&driver.get("name"), &mut seen);
             let id = driver.get("nodeID");
             if id.is_zero() {

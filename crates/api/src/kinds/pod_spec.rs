@@ -12,6 +12,7 @@ pub(super) mod resources;
 pub(super) mod security;
 pub(super) mod template;
 pub(super) mod validate;
+pub(super) mod volume_drivers;
 pub(super) mod volume_sources;
 pub(super) mod volumes;
 pub(super) mod warnings;

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::field::Error;
 use crate::kinds::check::{At, Faults};
-use crate::kinds::pod_spec::volume_sources;
+use crate::kinds::pod_spec::volume_drivers;
 use crate::kinds::{cells, row, tree};
 use crate::meta;
 use crate::name;
@@ -74,7 +74,7 @@ impl Strategy for VolumeAttachment {
         }
         faults.rule(&spec.get("nodeName"), name::subdomain);
         validate_status(&at.get("status"), &mut faults);
-        volume_sources::driver_name(&spec.get("attacher"), &mut faults);
+        volume_drivers::driver_name(&spec.get("attacher"), &mut faults);
         if volume.is_set() {
             faults.rule(&volume, name::subdomain);
         }
