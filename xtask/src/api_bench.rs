@@ -9,10 +9,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use crate::process::{self, print, program, say};
-
-mod servers;
-
-use servers::Running;
+use crate::servers::{self, Running};
 
 /// The workload; the path is below the repository's root.
 const WORKLOAD: &str = "bench/workloads/api.yaml";

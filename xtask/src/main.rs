@@ -9,12 +9,14 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 mod api_bench;
+mod compare;
 mod conformance;
 mod demo;
 mod fuzz;
 mod gen_code;
 mod node_bench;
 mod process;
+mod servers;
 mod test;
 #[cfg(test)]
 mod tidy;
@@ -40,6 +42,8 @@ enum Task {
     Demo(demo::DemoArguments),
     /// Run upstream's conformance suite against a fresh cluster.
     Conformance(conformance::ConformanceArguments),
+    /// Send the same requests to upstream's API server and to ours; see docs/COMPARISON.md.
+    Compare(compare::CompareArguments),
     /// Run benchmarks against a cluster; see bench/RESULTS.md.
     Bench(BenchArguments),
     /// Feed the decoders with what nobody would send; see docs/FUZZING.md.
@@ -106,6 +110,7 @@ fn main() -> Result<()> {
         Task::Fix => verify::fix(),
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Conformance(arguments) => conformance::run(&arguments),
+        Task::Compare(arguments) => compare::run(&arguments),
         Task::Bench(arguments) => bench(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),

@@ -17,11 +17,13 @@ use crate::process::program;
 /// How long a server may take to say that it is ready, and to end.
 const READY_MAX: Duration = Duration::from_secs(120);
 const END_MAX: Duration = Duration::from_secs(60);
+/// Addresses of Services; nothing sends anything to them.
+const SERVICE_RANGE: &str = "10.0.0.0/24";
 /// What the client shows to upstream's server; it lives as long as the run.
 const TOKEN: &str = "bench";
 
 /// The processes of a server that is ready. Dropping it kills them.
-pub(super) struct Running {
+pub(crate) struct Running {
     processes: Vec<Process>,
     kubeconfig: PathBuf,
 }
@@ -32,16 +34,16 @@ struct Process {
 }
 
 impl Running {
-    pub(super) fn kubeconfig(&self) -> &Path {
+    pub(crate) fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
     }
 
-    pub(super) fn pids(&self) -> impl Iterator<Item = u32> {
+    pub(crate) fn pids(&self) -> impl Iterator<Item = u32> {
         self.processes.iter().map(|process| process.child.id())
     }
 
     /// Asks every process to end, the last started first, and waits.
-    pub(super) fn end(mut self) -> Result<()> {
+    pub(crate) fn end(mut self) -> Result<()> {
         for process in self.processes.iter_mut().rev() {
             let pid = i32::try_from(process.child.id()).context("a process id")?;
             kill(Pid::from_raw(pid), Signal::SIGTERM).context("signal a server")?;
@@ -97,21 +99,21 @@ async fn is_ready(kubeconfig: &Path) -> Result<()> {
 }
 
 /// Our API server without node, controllers and scheduler.
-pub(super) fn keelson(binary: &Path, folder: &Path) -> Result<Running> {
+pub(crate) fn keelson(binary: &Path, folder: &Path) -> Result<Running> {
     fs::create_dir_all(folder).context("make a folder")?;
     let kubeconfig = folder.join("kubeconfig.yaml");
     let mut command = program(binary);
     command.args(["server", "--disable-agent", "--disable-controller-manager"]);
     command.args(["--disable-scheduler", "--node-name", "bench", "--node-ip", "127.0.0.1"]);
     command.arg("--data-dir").arg(folder.join("data")).arg("--write-kubeconfig").arg(&kubeconfig);
-    command.args(["--bind-address", "127.0.0.1"]);
+    command.args(["--bind-address", "127.0.0.1", "--service-cidr", SERVICE_RANGE]);
     command.args(["--https-listen-port", &free_port()?.to_string()]);
     let processes = vec![spawn(command, &folder.join("keelson.log"))?];
     Running { processes, kubeconfig }.ready()
 }
 
 /// Upstream's kube-apiserver on an etcd of one member, both as they come, both durable.
-pub(super) fn upstream(kube_apiserver: &Path, etcd: &Path, folder: &Path) -> Result<Running> {
+pub(crate) fn upstream(kube_apiserver: &Path, etcd: &Path, folder: &Path) -> Result<Running> {
     fs::create_dir_all(folder).context("make a folder")?;
     let clients = format!("http://127.0.0.1:{}", free_port()?);
     let peers = format!("http://127.0.0.1:{}", free_port()?);
@@ -138,7 +140,7 @@ pub(super) fn upstream(kube_apiserver: &Path, etcd: &Path, folder: &Path) -> Res
     server.args(["--service-account-issuer", "https://kubernetes.default.svc"]);
     server.arg("--service-account-key-file").arg(&public);
     server.arg("--service-account-signing-key-file").arg(&key);
-    server.args(["--service-cluster-ip-range", "10.0.0.0/24"]);
+    server.args(["--service-cluster-ip-range", SERVICE_RANGE]);
     let server = spawn(server, &folder.join("kube-apiserver.log"))?;
     Running { processes: vec![store, server], kubeconfig }.ready()
 }
