@@ -333,7 +333,7 @@ pub(crate) fn drop_double_owners(object: &mut Value, when: &str) -> Option<Strin
 }
 
 /// Faults of changed metadata.
-pub(crate) fn validate_update(new: &Value, old: &Value) -> Vec<Error> {
+pub(crate) fn validate_update(resource: &Resource, new: &Value, old: &Value) -> Vec<Error> {
     let path = Path::new("metadata");
     let mut errors = Vec::new();
     let immutable = "field is immutable";
@@ -344,6 +344,9 @@ pub(crate) fn validate_update(new: &Value, old: &Value) -> Vec<Error> {
     }
     validate_maps(new, &path, &mut errors);
     validate_finalizers(new, &path, &mut errors);
+    if is_of_core_rules(resource) {
+        validate_known_finalizers(new, &path, &mut errors);
+    }
     validate_owners(new, &path, &mut errors);
     if meta::is_deleting(old) {
         let had = meta::finalizers(old);
@@ -433,7 +436,7 @@ mod tests {
         let old = json!({"metadata": {"name": "a", "deletionTimestamp": "2020-01-01T00:00:00Z"}});
         let mut new = old.clone();
         meta::set(&mut new, "finalizers", json!(["x.io/y"]));
-        let errors = validate_update(&new, &old);
+        let errors = validate_update(&row(), &new, &old);
         assert_eq!(errors.len(), 1);
         assert_eq!(errors[0].reason(), "FieldValueForbidden");
     }

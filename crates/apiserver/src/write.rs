@@ -260,7 +260,7 @@ impl Server {
         if resource.has_generation && metadata::spec_differs(&new, old) {
             meta::set(&mut new, "generation", meta::generation(old) + 1);
         }
-        let mut errors = metadata::validate_update(&new, old);
+        let mut errors = metadata::validate_update(resource, &new, old);
         match part {
             Part::Main => {
                 errors.extend(resource.strategy.validate_update(&new, old));
