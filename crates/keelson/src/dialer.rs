@@ -83,7 +83,9 @@ fn address(node: &Node) -> Option<SocketAddr> {
     let status = node.status.as_ref()?;
     let endpoints = status.daemon_endpoints.as_ref();
     let port = endpoints.and_then(|it| it.kubelet_endpoint.as_ref()).map(|it| it.port);
-    let port = port.and_then(|port| u16::try_from(port).ok()).unwrap_or(KUBELET_PORT);
+    // Clients that write a status whole, with what they do not know left at zero, make it 0.
+    let port = port.and_then(|port| u16::try_from(port).ok()).filter(|port| *port > 0);
+    let port = port.unwrap_or(KUBELET_PORT);
     let addresses = status.addresses.as_deref().unwrap_or_default();
     let of = |kind: &str| {
         let found = addresses.iter().find(|address| address.type_ == kind)?;
@@ -108,6 +110,11 @@ mod tests {
                     {"type": "InternalIP", "address": "10.0.0.1"}],
                     "daemonEndpoints": {"kubeletEndpoint": {"Port": 1234}}}),
                 Some("10.0.0.1:1234"),
+            ),
+            (
+                json!({"addresses": [{"type": "InternalIP", "address": "10.0.0.1"}],
+                    "daemonEndpoints": {"kubeletEndpoint": {"Port": 0}}}),
+                Some("10.0.0.1:10250"),
             ),
             (
                 json!({"addresses": [{"type": "ExternalIP", "address": "fd00::1"}]}),

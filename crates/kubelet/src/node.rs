@@ -142,6 +142,7 @@ impl Keeper {
         self.tell(&known, &status);
         let base = self.written.as_ref().map_or(&known, |(status, _)| status);
         let due = self.written.as_ref().is_none_or(|(_, at)| at.elapsed() >= NODE_REPORT_PERIOD);
+        let due = due || decide::is_overwritten(&known, &status);
         if (due || !decide::same_but_for_heartbeat(base, &status))
             && let Err(error) = self.write(&known, status).await
         {

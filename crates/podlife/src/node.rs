@@ -184,6 +184,17 @@ pub fn same_but_for_heartbeat(left: &NodeStatus, right: &NodeStatus) -> bool {
     without(left) == without(right)
 }
 
+/// Whether somebody has written over what only the kubelet knows: clients that write a whole status leave at zero
+/// what they do not know.
+pub fn is_overwritten(known: &NodeStatus, own: &NodeStatus) -> bool {
+    let port = |status: &NodeStatus| {
+        let endpoints = status.daemon_endpoints.as_ref()?;
+        Some(endpoints.kubelet_endpoint.as_ref()?.port)
+    };
+    let version = |status: &NodeStatus| Some(status.node_info.as_ref()?.kubelet_version.clone());
+    port(known) != port(own) || version(known) != version(own)
+}
+
 /// The object that a new node registers with.
 pub fn initial(
     name: &str,

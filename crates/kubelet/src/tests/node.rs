@@ -75,3 +75,22 @@ async fn pods_wait_for_the_network_and_go_on_with_it() {
     assert!(began.elapsed() < Duration::from_millis(100), "{:?}", began.elapsed());
     assert_eq!(bench.runtime.pod_cidr(), "10.42.0.0/24");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_only_the_kubelet_knows_is_written_again() {
+    let bench = Bench::start().await;
+    let node = until_node(&bench, |node| condition(node, "Ready") == "True KubeletReady").await;
+    let own = node["status"]["daemonEndpoints"].clone();
+    let begin = bench.clock.now();
+    bench.api.edit("nodes", "", "node", |node| {
+        node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"] = json!(0);
+        node["status"]["nodeInfo"]["kubeletVersion"] = json!("");
+    });
+    let mended = until_node(&bench, |node| {
+        node["status"]["daemonEndpoints"] == own
+            && node["status"]["nodeInfo"]["kubeletVersion"] != ""
+    });
+    mended.await;
+    let took = bench.clock.now().duration_since(begin).as_secs();
+    assert!(took <= 11, "by the next look at the machine: {took}");
+}
