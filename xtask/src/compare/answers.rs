@@ -128,7 +128,8 @@ fn once(list: Value) -> Value {
 
 /// A text without what differs by nature, and without the Go values that upstream shows below some.
 fn settled(text: &str) -> String {
-    let mut text = text.split('\n').next().unwrap_or_default().to_owned();
+    let first = text.split('\n').next().unwrap_or_default();
+    let mut text = first.trim_end_matches(']').to_owned();
     for (pattern, with) in PATTERNS.iter() {
         text = pattern.replace_all(&text, *with).into_owned();
     }
