@@ -14,7 +14,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use serde_json::{Value, json};
 
 use crate::process::{self, print, say};
-use crate::servers::{self, Running};
+use crate::servers;
 
 mod answers;
 mod cases;
@@ -71,7 +71,10 @@ pub(crate) fn run(arguments: &CompareArguments) -> Result<()> {
     )?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let both = runtime.block_on(async {
-        anyhow::Ok(Both { ours: client(&ours).await?, theirs: client(&theirs).await? })
+        anyhow::Ok(Both {
+            ours: servers::client(ours.kubeconfig()).await?,
+            theirs: servers::client(theirs.kubeconfig()).await?,
+        })
     })?;
     wait_until("both have the namespace and its accounts", ACCOUNTS_MAX, || {
         runtime.block_on(make_accounts(&both)).map_err(|error| format!("{error:#}"))
@@ -91,13 +94,6 @@ pub(crate) fn run(arguments: &CompareArguments) -> Result<()> {
         say(&format!("the differences are in {}", file.display()));
     }
     Ok(())
-}
-
-async fn client(server: &Running) -> Result<kube::Client> {
-    use kube::config::{KubeConfigOptions, Kubeconfig};
-    let file = Kubeconfig::read_from(server.kubeconfig()).context("read the kubeconfig")?;
-    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
-    Ok(kube::Client::try_from(config)?)
 }
 
 /// What came of many requests.

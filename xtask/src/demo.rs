@@ -13,11 +13,10 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
+use kube::Client;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::{GroupVersionKind, TypeMeta};
 use kube::discovery::ApiResource;
-use kube::{Client, Config};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use serde::Deserialize as _;
@@ -25,6 +24,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::process::{print, program, release_binary, root, run as run_command, say};
+use crate::servers;
 
 /// Where the example's manifest is.
 const MANIFEST: &str = "examples/hello/hello.yaml";
@@ -187,11 +187,7 @@ impl Demo {
     async fn client(&self) -> Result<Client> {
         // An error says that one is installed already, which is as good.
         let _installed = rustls::crypto::ring::default_provider().install_default();
-        let file = Kubeconfig::read_from(self.kubeconfig()).context("read the kubeconfig")?;
-        let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-            .await
-            .context("understand the kubeconfig")?;
-        Client::try_from(config).context("make a client")
+        servers::client(&self.kubeconfig()).await
     }
 
     async fn show_page(&self, client: &Client) -> Result<()> {

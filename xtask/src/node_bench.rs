@@ -12,12 +12,12 @@ use anyhow::{Context as _, Result};
 use cluster_tests::{Cluster, Options};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, ServiceAccount};
+use kube::Client;
 use kube::api::{Api, DeleteParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
 use serde_json::json;
 
 use crate::process::{self, print, say};
+use crate::servers;
 
 mod processes;
 
@@ -77,7 +77,7 @@ impl NodeBench<'_> {
         loop {
             let cluster =
                 Cluster::start(Options { binary: Some(binary.to_owned()), ..Options::default() })?;
-            let client = client(&cluster).await?;
+            let client = servers::client(&cluster.kubeconfig()).await?;
             node_is_ready(&client).await?;
             account_is_there(&client).await?;
             took.push(cluster.spawned().elapsed().as_secs_f64() * 1000.0);
@@ -117,7 +117,7 @@ impl NodeBench<'_> {
 
     /// What fifty pods add to the memory of our processes.
     async fn pods(&self, cluster: &Cluster, binary: &Path) -> Result<()> {
-        let client = client(cluster).await?;
+        let client = servers::client(&cluster.kubeconfig()).await?;
         let api: Api<Deployment> = Api::default_namespaced(client);
         pause(SETTLE);
         let before = processes::usage(binary)?;
@@ -173,14 +173,6 @@ impl NodeBench<'_> {
 /// Builds the runner of workloads and gives its path.
 fn runner() -> Result<PathBuf> {
     process::release_program("bench")
-}
-
-async fn client(cluster: &Cluster) -> Result<Client> {
-    let file = Kubeconfig::read_from(cluster.kubeconfig()).context("read the kubeconfig")?;
-    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-        .await
-        .context("understand the kubeconfig")?;
-    Client::try_from(config).context("make a client")
 }
 
 async fn node_is_ready(client: &Client) -> Result<()> {

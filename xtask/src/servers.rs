@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use cluster_tests::cluster::tail;
 use cluster_tests::wait_until;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -88,11 +89,20 @@ impl Drop for Running {
     }
 }
 
-async fn is_ready(kubeconfig: &Path) -> Result<()> {
-    use kube::config::{KubeConfigOptions, Kubeconfig};
+/// A client of the server that a kubeconfig names.
+///
+/// # Errors
+/// The file cannot be read or understood.
+pub(crate) async fn client(kubeconfig: &Path) -> Result<kube::Client> {
     let file = Kubeconfig::read_from(kubeconfig).context("read the kubeconfig")?;
-    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
-    let client = kube::Client::try_from(config)?;
+    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+        .await
+        .context("understand the kubeconfig")?;
+    kube::Client::try_from(config).context("make a client")
+}
+
+async fn is_ready(kubeconfig: &Path) -> Result<()> {
+    let client = client(kubeconfig).await?;
     let request = http::Request::get("/readyz").body(Vec::new())?;
     client.request_text(request).await?;
     Ok(())

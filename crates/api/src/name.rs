@@ -164,6 +164,11 @@ pub fn qualified(text: &str) -> Result<(), Vec<String>> {
     if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 
+/// Whether a finalizer without a domain is one that Kubernetes itself gives a meaning to.
+pub fn is_standard_finalizer(text: &str) -> bool {
+    matches!(text, "foregroundDeletion" | "kubernetes" | "orphan")
+}
+
 /// A label's value.
 ///
 /// # Errors

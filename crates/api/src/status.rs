@@ -2,6 +2,8 @@
 //!
 //! Messages are upstream's, because people and programs know them.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 
 use crate::field;
@@ -130,12 +132,9 @@ impl Status {
     /// 422 with a cause per field.
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &[field::Error]) -> Self {
         // The causes repeat what is wrong twice, the message does not.
-        let mut texts: Vec<String> = Vec::with_capacity(errors.len());
-        for text in errors.iter().map(ToString::to_string) {
-            if !texts.contains(&text) {
-                texts.push(text);
-            }
-        }
+        let mut seen = HashSet::new();
+        let mut texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        texts.retain(|text| seen.insert(text.clone()));
         let list = match texts.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),

@@ -110,10 +110,13 @@ impl Call {
             }
             dry_run = true;
         }
-        let faults = crate::managed::manager_faults(self.query.text("fieldManager"));
-        if !faults.is_empty() && self.info.verb != "patch" {
+        // Patches have further rules of their own.
+        if self.info.verb != "patch" {
+            let faults = crate::managed::manager_faults(self.query.text("fieldManager"));
             let kind = if self.info.verb == "update" { "UpdateOptions" } else { "CreateOptions" };
-            return Err(Status::invalid("meta.k8s.io", kind, "", &faults));
+            if !faults.is_empty() {
+                return Err(Status::invalid("meta.k8s.io", kind, "", &faults));
+            }
         }
         let agent = self.headers.get("user-agent").and_then(|value| value.to_str().ok());
         let manager = match self.query.text("fieldManager") {

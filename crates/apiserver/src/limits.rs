@@ -51,6 +51,8 @@ pub const REPAIR_BATCH: usize = 100;
 pub const GENERATE_NAME_TRIES: usize = 8;
 /// Longest name that `generateName` keeps before its random suffix.
 pub const GENERATE_NAME_BASE_MAX: usize = 58;
+/// Longest name of a field manager, in bytes.
+pub const MANAGER_BYTES_MAX: usize = 128;
 /// All annotations of an object together, in bytes.
 pub const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
 /// How long a request may wait for the cache to show a revision.

@@ -1,5 +1,7 @@
 //! Which options of lists and watches go together.
 
+use std::num::{IntErrorKind, ParseIntError};
+
 use api::field::{Error, Path};
 use api::status::Status;
 
@@ -32,9 +34,18 @@ pub(crate) fn integer(query: &Query, key: &str) -> Result<Option<i64>, Status> {
     if text.is_empty() {
         return Ok(None);
     }
-    let refused =
-        |_| Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"));
-    text.parse().map(Some).map_err(refused)
+    text.parse().map(Some).map_err(|error: ParseIntError| {
+        Status::bad_request(go_number_error("ParseInt", text, error.kind()))
+    })
+}
+
+/// What Go says of a text that is no number, or none that fits.
+pub(crate) fn go_number_error(function: &str, text: &str, kind: &IntErrorKind) -> String {
+    let why = match kind {
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+        _ => "invalid syntax",
+    };
+    format!("strconv.{function}: parsing {text:?}: {why}")
 }
 
 fn of_list(query: &Query) -> Vec<Error> {

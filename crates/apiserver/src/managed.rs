@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::call::{Call, WriteOptions};
 use crate::custom::Conversion;
+use crate::limits::MANAGER_BYTES_MAX;
 use crate::metadata::seconds;
 use crate::registry::Table;
 use crate::server::Server;
@@ -226,8 +227,6 @@ impl Versions for Context {
         Some((object, schema))
     }
 }
-/// Longest name of a field manager.
-const MANAGER_BYTES_MAX: usize = 128;
 
 /// What is wrong with the name of a field manager that a request gives.
 pub(crate) fn manager_faults(manager: &str) -> Vec<field::Error> {

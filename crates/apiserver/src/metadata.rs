@@ -1,5 +1,7 @@
 //! The part of a write that is the same for every kind: names, identity, timestamps, finalizers.
 
+use std::collections::HashSet;
+
 use api::field::{Error, Path};
 use api::meta;
 use api::name;
@@ -211,8 +213,7 @@ fn is_of_core_rules(resource: &Resource) -> bool {
 fn validate_known_finalizers(object: &Value, path: &Path, errors: &mut Vec<Error>) {
     let path = path.child("finalizers");
     for (index, finalizer) in meta::finalizers(object).into_iter().enumerate() {
-        let is_known = matches!(finalizer, "kubernetes" | "orphan" | "foregroundDeletion");
-        if !is_known && !finalizer.contains('/') {
+        if !name::is_standard_finalizer(finalizer) && !finalizer.contains('/') {
             let why = "name is neither a standard finalizer name nor is it fully qualified";
             errors.push(Error::invalid(&path.index(index), finalizer, why));
         }
@@ -315,19 +316,18 @@ fn validate_owners(object: &Value, path: &Path, errors: &mut Vec<Error>) {
 /// Drops owners that are there twice; says so for a `Warning` header. `when` goes on behind "duplicate entries".
 pub(crate) fn drop_double_owners(object: &mut Value, when: &str) -> Option<String> {
     let owners = meta::get(object, "ownerReferences")?.as_array()?;
-    let is_double = |index: usize| owners.iter().take(index).any(|other| *other == owners[index]);
-    let (doubles, kept): (Vec<usize>, Vec<usize>) =
-        (0..owners.len()).partition(|index| is_double(*index));
+    let mut seen = HashSet::new();
+    let (kept, doubles): (Vec<&Value>, Vec<&Value>) =
+        owners.iter().partition(|owner| seen.insert(*owner));
     if doubles.is_empty() {
         return None;
     }
-    let uids: Vec<&str> =
-        doubles.iter().filter_map(|index| owners[*index]["uid"].as_str()).collect();
+    let uids: Vec<&str> = doubles.iter().filter_map(|owner| owner["uid"].as_str()).collect();
     let warning = format!(
         ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
         uids.join(", ")
     );
-    let kept: Vec<Value> = kept.into_iter().map(|index| owners[index].clone()).collect();
+    let kept: Vec<Value> = kept.into_iter().cloned().collect();
     meta::set(object, "ownerReferences", kept);
     Some(warning)
 }

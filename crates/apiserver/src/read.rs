@@ -19,9 +19,6 @@ use crate::list_options;
 use crate::respond::{Answer, Form, ListMeta, list, store_failure};
 use crate::server::Server;
 
-/// The selectors of a call.
-///
-/// # Errors
 /// What upstream says of a field that cannot be selected: kinds with fields of their own say it in their words.
 fn unknown_field(resource: &Resource, path: &str) -> String {
     let is_custom = matches!(resource.strategy, StrategyRef::Shared(_));
@@ -36,6 +33,9 @@ fn unknown_field(resource: &Resource, path: &str) -> String {
     )
 }
 
+/// The selectors of a call.
+///
+/// # Errors
 /// 400 with what cannot be understood, or which field cannot be selected.
 pub fn selectors(call: &Call) -> Result<(LabelSelector, FieldSelector), Status> {
     let labels = selector::parse_labels(call.query.text("labelSelector"))

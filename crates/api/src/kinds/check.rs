@@ -174,16 +174,18 @@ impl Faults {
         if at.text().is_empty() { self.required(at, "") } else { self.rule(at, rule) }
     }
 
-    /// The text, shown at the place, must be a qualified name.
-    pub(super) fn qualified(&mut self, at: &At<'_>, text: &str) {
-        self.qualified_as(at, text, text);
+    /// The text must be a qualified name; whether it is.
+    pub(super) fn qualified(&mut self, at: &At<'_>) -> bool {
+        self.qualified_as(at, at.text(), at.text())
     }
 
-    /// The same of one text, while another is shown.
-    pub(super) fn qualified_as(&mut self, at: &At<'_>, text: &str, shown: &str) {
-        for fault in name::qualified(text).err().into_iter().flatten() {
+    /// The same of another text than the place's own, and of one that is shown for it.
+    pub(super) fn qualified_as(&mut self, at: &At<'_>, text: &str, shown: &str) -> bool {
+        let Err(faults) = name::qualified(text) else { return true };
+        for fault in faults {
             self.invalid_as(at, shown, fault);
         }
+        false
     }
 
     /// The text must be there and one of `supported`.
@@ -257,7 +259,7 @@ impl Faults {
     /// Keys and values of labels.
     pub(super) fn labels(&mut self, at: &At<'_>) {
         for (key, value) in at.entries() {
-            self.qualified(at, key);
+            self.qualified_as(at, key, key);
             if let Err(fault) = name::label_value(value.text()) {
                 self.invalid_as(at, value.text(), fault);
             }
@@ -302,7 +304,7 @@ impl Faults {
                 "not a valid selector operator",
             ),
         }
-        self.qualified(&at.get("key"), at.get("key").text());
+        self.qualified(&at.get("key"));
         for value in values.items() {
             self.rule(&value, name::label_value);
         }

@@ -20,7 +20,7 @@ pub(super) fn conditions(at: &At<'_>, faults: &mut Faults) {
 }
 
 fn check(at: &At<'_>, faults: &mut Faults) {
-    faults.qualified(&at.get("type"), at.get("type").text());
+    faults.qualified(&at.get("type"));
     let status = at.get("status");
     if !STATUSES.contains(&status.text()) {
         faults.0.push(Error::not_supported(&status.path, status.text(), &STATUSES));

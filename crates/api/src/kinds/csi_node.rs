@@ -53,7 +53,7 @@ impl Strategy for CsiNode {
                     faults.required(&place, "");
                 }
                 faults.unique(&place, &mut keys);
-                faults.qualified(&place, key.text());
+                faults.qualified(&place);
             }
         }
         faults.0

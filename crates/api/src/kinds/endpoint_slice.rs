@@ -126,7 +126,7 @@ fn port(at: &At<'_>, faults: &mut Faults) {
     }
     faults.optional_one_of(&protocol, &["SCTP", "TCP", "UDP"]);
     if at.get("appProtocol").is_set() {
-        faults.qualified(&at.get("appProtocol"), at.get("appProtocol").text());
+        faults.qualified(&at.get("appProtocol"));
     }
 }
 

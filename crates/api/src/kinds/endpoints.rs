@@ -74,7 +74,7 @@ fn subset(at: &At<'_>, faults: &mut Faults) {
         faults.port(&port.get("port"));
         faults.one_of(&port.get("protocol"), &["SCTP", "TCP", "UDP"]);
         if port.get("appProtocol").is_set() {
-            faults.qualified(&port.get("appProtocol"), port.get("appProtocol").text());
+            faults.qualified(&port.get("appProtocol"));
         }
     }
 }

@@ -183,7 +183,7 @@ fn validate_core(event: &Value, controller: &str) -> Faults {
         if reporter.text().is_empty() {
             faults.required(&reporter, "");
         }
-        faults.qualified(&reporter, reporter.text());
+        faults.qualified(&reporter);
         for (field, max) in
             [("reportingInstance", INSTANCE_MAX), ("action", ACTION_MAX), ("reason", REASON_MAX)]
         {

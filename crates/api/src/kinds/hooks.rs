@@ -186,8 +186,13 @@ fn review_versions(at: &At<'_>, faults: &mut Faults) {
     if at.len() == 0 {
         let text = format!("must specify one of {}", REVIEW_VERSIONS.join(", "));
         faults.required(at, &text);
-        return;
+    } else {
+        known_review_version(at, faults);
     }
+}
+
+/// The versions of reviews that a webhook takes: one of them must be known here.
+pub(super) fn known_review_version(at: &At<'_>, faults: &mut Faults) {
     let mut seen = BTreeSet::new();
     for version in at.items() {
         if !seen.insert(version.text()) {
@@ -281,7 +286,7 @@ pub(super) fn match_conditions(at: &At<'_>, faults: &mut Faults) {
         if own_name.is_zero() {
             faults.required(&own_name, "");
         } else {
-            faults.qualified(&own_name, own_name.text());
+            faults.qualified(&own_name);
         }
         faults.unique(&condition.get("name"), &mut names);
     }

@@ -24,7 +24,7 @@ pub(super) fn strategy(at: &At<'_>, faults: &mut Faults) {
     if !at.text().contains('/') && at.text() != "OldestEmulationVersion" {
         faults.not_supported(at, &["OldestEmulationVersion"]);
     } else if at.text().contains('/') {
-        faults.qualified(at, at.text());
+        faults.qualified(at);
     }
 }
 

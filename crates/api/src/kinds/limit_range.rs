@@ -10,7 +10,6 @@ use crate::kinds::pod_spec::containers;
 use crate::kinds::pod_spec::defaults::resource_list;
 use crate::kinds::{amounts, cells, row, tree};
 use crate::meta;
-use crate::name;
 use crate::quantity::Quantity;
 use crate::resource::{Names, Resource, Strategy};
 
@@ -51,9 +50,7 @@ fn fill_item(item: &mut Value) {
 
 fn kind(at: &At<'_>, faults: &mut Faults) {
     const KNOWN: [&str; 3] = ["Container", "PersistentVolumeClaim", "Pod"];
-    if name::qualified(at.text()).is_err() {
-        faults.qualified(at, at.text());
-    } else if !at.text().contains('/') && !KNOWN.contains(&at.text()) {
+    if faults.qualified(at) && !at.text().contains('/') && !KNOWN.contains(&at.text()) {
         faults.invalid(at, "must be a standard limit type or fully qualified");
     }
 }
@@ -62,9 +59,10 @@ fn kind(at: &At<'_>, faults: &mut Faults) {
 fn resource_name(at: &At<'_>, resource: &str, of: &str, faults: &mut Faults) {
     if matches!(of, "Container" | "Pod") {
         containers::resource_name(at, resource, true, faults);
-    } else if name::qualified(resource).is_err() {
-        faults.qualified(at, resource);
-    } else if !resource.contains('/') && !amounts::is_known(resource) {
+    } else if faults.qualified_as(at, resource, resource)
+        && !resource.contains('/')
+        && !amounts::is_known(resource)
+    {
         faults.invalid_as(at, resource, amounts::UNKNOWN_RESOURCE);
     }
 }

@@ -101,10 +101,9 @@ impl Strategy for Namespace {
 }
 
 fn finalizer_name(finalizer: &At<'_>, list: &At<'_>, faults: &mut Faults) {
-    const STANDARD: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
     let text = finalizer.text();
-    faults.qualified(list, text);
-    if !text.contains('/') && !STANDARD.contains(&text) {
+    faults.qualified_as(list, text, text);
+    if !text.contains('/') && !crate::name::is_standard_finalizer(text) {
         faults.invalid_as(
             list,
             text,

@@ -101,7 +101,7 @@ fn info(node: &Value, field: &str) -> String {
 fn taints(at: &At<'_>, faults: &mut Faults) {
     let mut seen = BTreeSet::new();
     for taint in at.items() {
-        faults.qualified(&taint.get("key"), taint.get("key").text());
+        faults.qualified(&taint.get("key"));
         faults.rule(&taint.get("value"), name::label_value);
         placement::taint_effect(&taint.get("effect"), false, faults);
         if !seen.insert((taint.get("effect").text(), taint.get("key").text())) {
@@ -116,7 +116,7 @@ fn taints(at: &At<'_>, faults: &mut Faults) {
 fn resources(node: &At<'_>, faults: &mut Faults) {
     for list in ["capacity", "allocatable"] {
         for (key, amount) in node.get2("status", list).entries() {
-            faults.qualified(&amount, key);
+            faults.qualified_as(&amount, key, key);
             crate::kinds::amounts::non_negative(&amount, faults);
         }
     }

@@ -8,7 +8,6 @@ use crate::field::Error;
 use crate::kinds::check::{At, Faults};
 use crate::kinds::pod_spec::defaults::resource_list;
 use crate::kinds::{amounts, cells, row, tree};
-use crate::name;
 use crate::resource::{Cell, Column, Names, Resource, Strategy, Subresource};
 
 struct ResourceQuota;
@@ -93,9 +92,8 @@ fn is_standard(resource: &str) -> bool {
 
 fn quantities(at: &At<'_>, faults: &mut Faults) {
     for (resource, amount) in at.entries() {
-        if name::qualified(resource).is_err() {
-            faults.qualified(&amount, resource);
-        } else if !resource.contains('/') && !is_standard(resource) {
+        let is_name = faults.qualified_as(&amount, resource, resource);
+        if is_name && !resource.contains('/') && !is_standard(resource) {
             faults.invalid_as(&amount, resource, amounts::UNKNOWN_RESOURCE);
             faults.invalid_as(&amount, resource, "must be a standard resource for quota");
         }

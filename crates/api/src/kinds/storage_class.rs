@@ -1,6 +1,6 @@
 //! `storage.k8s.io/v1 StorageClass`: a way to provision volumes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use serde_json::Value;
 
@@ -79,14 +79,13 @@ pub(super) fn parameters(at: &At<'_>, faults: &mut Faults) {
 }
 
 fn topologies(at: &At<'_>, faults: &mut Faults) {
-    let mut terms: Vec<&Value> = Vec::new();
+    let mut terms = HashSet::new();
     for term in at.items() {
         let mut keys = BTreeSet::new();
         let expressions = term.get("matchLabelExpressions");
-        if terms.contains(&expressions.value) {
+        if !terms.insert(expressions.value) {
             faults.duplicate(&expressions);
         }
-        terms.push(expressions.value);
         if expressions.len() == 0 {
             faults.required(&expressions, "");
         }
@@ -99,7 +98,7 @@ fn topologies(at: &At<'_>, faults: &mut Faults) {
             for value in values.items() {
                 faults.unique(&value, &mut seen);
             }
-            faults.qualified(&key, key.text());
+            faults.qualified(&key);
             faults.unique(&key, &mut keys);
         }
     }
@@ -118,7 +117,8 @@ impl Strategy for StorageClass {
         if provisioner.is_zero() {
             faults.required(&provisioner, "");
         } else {
-            faults.qualified(&provisioner, &provisioner.text().to_lowercase());
+            let text = provisioner.text().to_lowercase();
+            faults.qualified_as(&provisioner, &text, &text);
         }
         parameters(&at.get("parameters"), &mut faults);
         if !at.get("reclaimPolicy").is_zero() {

@@ -129,7 +129,7 @@ fn selector(at: &At<'_>, is_of_labels: bool, faults: &mut Faults) {
             }
             continue;
         }
-        faults.qualified(&key, key.text());
+        faults.qualified(&key);
         for value in values.items() {
             faults.rule(&value, crate::name::label_value);
         }

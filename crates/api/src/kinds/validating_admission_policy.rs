@@ -68,7 +68,7 @@ fn audit_key(policy: &str, key: &At<'_>, faults: &mut Faults) {
         return;
     }
     let whole = format!("{policy}/{}", key.text());
-    faults.qualified(key, &whole);
+    faults.qualified_as(key, &whole, &whole);
 }
 
 fn audit_annotations(policy: &str, at: &At<'_>, faults: &mut Faults) {

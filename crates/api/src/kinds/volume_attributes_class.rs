@@ -44,7 +44,8 @@ impl Strategy for VolumeAttributesClass {
         if driver.is_zero() {
             faults.required(&driver, "");
         } else {
-            faults.qualified(&driver, &driver.text().to_lowercase());
+            let text = driver.text().to_lowercase();
+            faults.qualified_as(&driver, &text, &text);
         }
         if at.get("parameters").len() == 0 {
             faults.required(&at.get("parameters"), "must contain at least one key/value pair");

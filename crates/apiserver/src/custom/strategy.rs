@@ -83,12 +83,11 @@ impl CustomStrategy {
 
 /// What is doubtful about the name of a finalizer.
 fn doubts(finalizer: &str) -> Vec<String> {
-    const STANDARD: [&str; 3] = ["orphan", "foregroundDeletion", "kubernetes"];
     let say = |what: &str| format!("metadata.finalizers: {finalizer:?}: {what}");
     let mut doubts = Vec::new();
     let faults = api::name::qualified(finalizer).err().into_iter().flatten();
     doubts.extend(faults.map(|what| say(&what)));
-    if !finalizer.contains('/') && !STANDARD.contains(&finalizer) {
+    if !finalizer.contains('/') && !api::name::is_standard_finalizer(finalizer) {
         let path = if finalizer.contains('.') { " including a path (/)" } else { "" };
         doubts.push(say(&format!(
             "prefer a domain-qualified finalizer name{path} to avoid accidental conflicts with other finalizer writers"

@@ -15,7 +15,6 @@ const COLUMN_FORMATS: [&str; 8] =
 const WARNING_BYTES_MAX: usize = 256;
 const SELECTABLE_FIELDS_MAX: usize = 8;
 const APPROVED: &str = "api-approved.kubernetes.io";
-const REVIEW_VERSIONS: [&str; 2] = ["v1", "v1beta1"];
 
 /// The name is the plural and the group.
 pub(super) fn own_name(object: &At<'_>, faults: &mut Faults) {
@@ -236,24 +235,10 @@ fn conversion(at: &At<'_>, faults: &mut Faults) {
     } else {
         faults.required(&client, "required when strategy is set to Webhook");
     }
-    review_versions(&reviews, faults);
-}
-
-fn review_versions(at: &At<'_>, faults: &mut Faults) {
-    if at.len() == 0 {
-        faults.required(at, "");
-        return;
-    }
-    let mut seen = BTreeSet::new();
-    for version in at.items() {
-        if !seen.insert(version.text()) {
-            faults.invalid(&version, "duplicate version");
-        }
-        faults.rule(&version, name::label_1035);
-    }
-    if !REVIEW_VERSIONS.iter().any(|known| seen.contains(known)) {
-        let text = format!("must include at least one of {}", REVIEW_VERSIONS.join(", "));
-        faults.invalid(at, text);
+    if reviews.len() == 0 {
+        faults.required(&reviews, "");
+    } else {
+        hooks::known_review_version(&reviews, faults);
     }
 }
 

@@ -157,7 +157,7 @@ fn failure_rule(spec: &At<'_>, rule: &At<'_>, names: &BTreeSet<&str>, faults: &m
     }
     faults.at_most(&conditions, CONDITIONS_MAX);
     for pattern in conditions.items() {
-        faults.qualified(&pattern.get("type"), pattern.get("type").text());
+        faults.qualified(&pattern.get("type"));
         let status = pattern.get("status");
         match status.text() {
             "" => faults.required(&status, &quoted(&STATUSES)),

@@ -223,7 +223,7 @@ pub(super) fn validate_status(new: &Value, old: &Value) -> Vec<Error> {
     for condition in (At { value: conditions.value, path }).items() {
         let kind = condition.named_value("Type", &condition.get("type"));
         if !kind.text().is_empty() {
-            faults.qualified(&kind, kind.text());
+            faults.qualified(&kind);
         }
     }
     let nominated = status.get("nominatedNodeName");

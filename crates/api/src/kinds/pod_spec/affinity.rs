@@ -132,7 +132,7 @@ fn label_requirement(at: &At<'_>, faults: &mut Faults) {
         ("In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt", _) => {}
         _ => faults.invalid_as(&operator, operator.text(), "not a valid selector operator"),
     }
-    faults.qualified(&at.get("key"), at.get("key").text());
+    faults.qualified(&at.get("key"));
 }
 
 fn field_requirement(at: &At<'_>, faults: &mut Faults) {
@@ -168,7 +168,7 @@ fn pod_term(at: &At<'_>, faults: &mut Faults) {
             faults.forbidden(&keys, "must not be specified when labelSelector is not set");
         }
         for key in keys.items() {
-            faults.qualified(&key, key.text());
+            faults.qualified(&key);
         }
     }
     let mismatched = texts(at.value, "/mismatchLabelKeys");
@@ -180,7 +180,7 @@ fn pod_term(at: &At<'_>, faults: &mut Faults) {
     if at.get("topologyKey").is_zero() {
         faults.required(&at.get("topologyKey"), "can not be empty");
     }
-    faults.qualified(&at.get("topologyKey"), at.get("topologyKey").text());
+    faults.qualified(&at.get("topologyKey"));
 }
 
 #[cfg(test)]

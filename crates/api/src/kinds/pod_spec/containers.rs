@@ -192,8 +192,7 @@ pub(in super::super) fn resource_name(
     is_container: bool,
     faults: &mut Faults,
 ) {
-    let is_name = name::qualified(resource).is_ok();
-    faults.qualified(at, resource);
+    let is_name = faults.qualified_as(at, resource, resource);
     let is_standard = matches!(resource, "cpu" | "memory" | "ephemeral-storage")
         || resource.starts_with("hugepages-");
     if !is_container {

@@ -104,8 +104,12 @@ pub(super) fn field(at: &At<'_>, fields: &[&str], faults: &mut Faults) {
     }
     if let Some((of, key)) = path.text().strip_suffix("']").and_then(|text| text.split_once("['")) {
         match of {
-            "metadata.annotations" => faults.qualified_as(at, &key.to_lowercase(), key),
-            "metadata.labels" => faults.qualified(at, key),
+            "metadata.annotations" => {
+                faults.qualified_as(at, &key.to_lowercase(), key);
+            }
+            "metadata.labels" => {
+                faults.qualified_as(at, key, key);
+            }
             _ => {
                 let text = format!(
                     "error converting fieldPath: field label does not support subscript: {}",

@@ -31,7 +31,7 @@ fn check_toleration(at: &At<'_>, faults: &mut Faults) {
     let (key, operator, effect) = (at.get("key"), at.get("operator"), at.get("effect"));
     let value = at.get("value").text();
     if !key.is_zero() {
-        faults.qualified(&key, key.text());
+        faults.qualified(&key);
     } else if operator.text() != "Exists" {
         faults.invalid_as(
             &operator,
@@ -67,7 +67,7 @@ pub(super) fn scheduling_gates(at: &At<'_>, faults: &mut Faults) {
     let mut seen = BTreeSet::new();
     for gate in at.items() {
         let own_name = gate.get("name").text();
-        faults.qualified(&gate, own_name);
+        faults.qualified_as(&gate, own_name, own_name);
         if !seen.insert(own_name) {
             let shown = json!(own_name);
             faults.duplicate(&At { value: &shown, path: gate.path });
@@ -141,7 +141,7 @@ fn label_keys(at: &At<'_>, faults: &mut Faults) {
         .chain(selector.get("matchExpressions").items().map(|e| e.get("key").text()))
         .collect();
     for key in keys.items() {
-        faults.qualified(&key, key.text());
+        faults.qualified(&key);
         if selected.contains(key.text()) {
             faults.invalid(&key, "exists in both matchLabelKeys and labelSelector");
         }

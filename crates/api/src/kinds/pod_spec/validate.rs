@@ -78,7 +78,7 @@ pub(in super::super) fn spec(at: &At<'_>, faults: &mut Faults, place: Place) {
     affinity::validate(&at.get("affinity"), faults);
     dns_config(at, faults);
     for gate in at.get("readinessGates").items() {
-        faults.qualified(&gate.get("conditionType"), gate.get("conditionType").text());
+        faults.qualified(&gate.get("conditionType"));
     }
     placement::scheduling_gates(&at.get("schedulingGates"), faults);
     placement::spread_constraints(&at.get("topologySpreadConstraints"), faults);

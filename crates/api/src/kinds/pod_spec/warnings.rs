@@ -44,14 +44,16 @@ pub(in super::super) fn of_spec(spec: &At<'_>, warnings: &mut Vec<String>) {
             warnings.push(format!("{}: {text}", at.path));
         }
     }
-    for constraint in spec.get("topologySpreadConstraints").items() {
-        let selector = constraint.get("labelSelector");
-        if !selector.is_set() {
-            let text = "a null labelSelector results in matching no pod";
-            warnings.push(format!("{}: {text}", selector.path));
-        }
+    null_selectors(spec.get("topologySpreadConstraints").items(), warnings);
+    for kind in ["podAffinity", "podAntiAffinity"] {
+        let terms = spec.get2("affinity", kind);
+        let preferred = terms.get("preferredDuringSchedulingIgnoredDuringExecution");
+        null_selectors(
+            terms.get("requiredDuringSchedulingIgnoredDuringExecution").items(),
+            warnings,
+        );
+        null_selectors(preferred.items().map(|it| it.get("podAffinityTerm")), warnings);
     }
-    null_selectors(&spec.get("affinity"), warnings);
     for volume in spec.get("volumes").items() {
         let says_nothing = |source: &At<'_>| source.len() == 0;
         for _empty in volume.get2("projected", "sources").items().filter(says_nothing) {
@@ -85,18 +87,12 @@ pub(in super::super) fn of_spec(spec: &At<'_>, warnings: &mut Vec<String>) {
     }
 }
 
-/// A term that selects no pod.
-fn null_selectors(affinity: &At<'_>, warnings: &mut Vec<String>) {
-    for kind in ["podAffinity", "podAntiAffinity"] {
-        let required = affinity.get2(kind, "requiredDuringSchedulingIgnoredDuringExecution");
-        let preferred = affinity.get2(kind, "preferredDuringSchedulingIgnoredDuringExecution");
-        let terms = required.items().chain(preferred.items().map(|it| it.get("podAffinityTerm")));
-        for selector in terms.map(|term| term.get("labelSelector")) {
-            if !selector.is_set() {
-                let text = "a null labelSelector results in matching no pod";
-                warnings.push(format!("{}: {text}", selector.path));
-            }
-        }
+/// Terms that select no pod.
+fn null_selectors<'a>(terms: impl Iterator<Item = At<'a>>, warnings: &mut Vec<String>) {
+    let selectors = terms.map(|term| term.get("labelSelector"));
+    for selector in selectors.filter(|selector| !selector.is_set()) {
+        let text = "a null labelSelector results in matching no pod";
+        warnings.push(format!("{}: {text}", selector.path));
     }
 }
 

@@ -101,7 +101,7 @@ fn service_port<'a>(
     faults.one_of(&port.get("protocol"), &PROTOCOLS);
     faults.port_number_or_name(&port.get("targetPort"));
     if port.get("appProtocol").is_set() {
-        faults.qualified(&port.get("appProtocol"), port.get("appProtocol").text());
+        faults.qualified(&port.get("appProtocol"));
     }
 }
 
@@ -274,7 +274,7 @@ fn balancing(object: &Value, spec: &At<'_>, faults: &mut Faults) {
     let class = spec.get("loadBalancerClass");
     if class.is_set() {
         if is_balanced {
-            faults.qualified(&class, class.text());
+            faults.qualified(&class);
         } else {
             faults.forbidden(&class, ONLY_BALANCED);
         }

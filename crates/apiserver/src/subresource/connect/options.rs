@@ -1,25 +1,18 @@
 //! What is asked of a log or of forwarded ports: refused here, as upstream does, before anybody is asked.
 
-use std::num::IntErrorKind;
-
 use api::field::{Error, Path};
 use api::status::Status;
 use codec::time::{Precision, canonical};
 
 use crate::call::Call;
+use crate::list_options::{self, go_number_error};
 
 /// The parameters of `log`.
 ///
 /// # Errors
 /// 400 for what cannot be read, 422 for what makes no sense.
 pub(super) fn check_log(call: &Call) -> Result<(), Status> {
-    let number = |name: &str| match call.query.text(name) {
-        "" => Ok(None),
-        text => text
-            .parse::<i64>()
-            .map(Some)
-            .map_err(|error| Status::bad_request(go_number_error("ParseInt", text, error.kind()))),
-    };
+    let number = |name: &str| list_options::integer(&call.query, name);
     let since = number("sinceSeconds")?;
     let since_time = call.query.text("sinceTime");
     if !since_time.is_empty() {
@@ -67,12 +60,4 @@ pub(super) fn check_ports(call: &Call) -> Result<(), Status> {
         })?;
     }
     Ok(())
-}
-
-fn go_number_error(function: &str, text: &str, kind: &IntErrorKind) -> String {
-    let why = match kind {
-        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
-        _ => "invalid syntax",
-    };
-    format!("strconv.{function}: parsing {text:?}: {why}")
 }
