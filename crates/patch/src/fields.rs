@@ -92,7 +92,7 @@ impl FieldSet {
             Ok(index) => {
                 let node = &mut self.nodes[index];
                 node.member |= fresh.member;
-                node.below = node.below.union(&fresh.below);
+                node.below.add(fresh.below);
             }
             Err(index) => self.nodes.insert(index, fresh),
         }
@@ -128,18 +128,27 @@ impl FieldSet {
     /// What is in either set.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
-        if self.is_empty() {
-            return other.clone();
+        let mut all = self.clone();
+        all.add(other.clone());
+        all
+    }
+
+    /// Adds what is in another set.
+    pub(crate) fn add(&mut self, other: Self) {
+        let mut all = Vec::with_capacity(self.nodes.len() + other.nodes.len());
+        let mut theirs = other.nodes.into_iter().peekable();
+        for mut node in std::mem::take(&mut self.nodes) {
+            while let Some(other) = theirs.next_if(|other| other.element < node.element) {
+                all.push(other);
+            }
+            if let Some(other) = theirs.next_if(|other| other.element == node.element) {
+                node.member |= other.member;
+                node.below.add(other.below);
+            }
+            all.push(node);
         }
-        let join = |mine: Option<&Node>, theirs: Option<&Node>| match (mine, theirs) {
-            (Some(mine), Some(theirs)) => Some(Node {
-                element: mine.element.clone(),
-                member: mine.member || theirs.member,
-                below: mine.below.union(&theirs.below),
-            }),
-            (one, another) => one.or(another).cloned(),
-        };
-        self.zip(other, join)
+        all.extend(theirs);
+        self.nodes = all;
     }
 
     /// What is in both sets.
@@ -158,18 +167,22 @@ impl FieldSet {
     /// What is in this set but not in the other: a member stays when only fields below it go.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Self {
-        if other.is_empty() {
-            return self.clone();
-        }
-        self.zip(other, |mine, theirs| {
-            let mine = mine?;
-            let Some(theirs) = theirs else { return Some(mine.clone()) };
-            Some(Node {
-                element: mine.element.clone(),
-                member: mine.member && !theirs.member,
-                below: mine.below.difference(&theirs.below),
-            })
-        })
+        let mut rest = self.clone();
+        rest.subtract(other);
+        rest
+    }
+
+    /// Takes out what is in another set.
+    pub(crate) fn subtract(&mut self, other: &Self) {
+        let mut theirs = other.nodes.iter().peekable();
+        self.nodes.retain_mut(|node| {
+            while theirs.next_if(|other| other.element < node.element).is_some() {}
+            if let Some(other) = theirs.next_if(|other| other.element == node.element) {
+                node.member &= !other.member;
+                node.below.subtract(&other.below);
+            }
+            node.is_used()
+        });
     }
 
     /// As [`FieldSet::difference`], but a member of the other set takes everything below it along.

@@ -84,6 +84,11 @@ impl Manager {
             && (self.operation == Operation::Apply || self.api_version == other.api_version)
     }
 
+    /// What they are written in the order of where time does not decide.
+    fn names(&self) -> (&str, &str, &str) {
+        (&self.name, &self.api_version, &self.subresource)
+    }
+
     /// What owners are sorted by where time does not decide.
     pub(crate) fn rank(&self) -> (&str, Operation, &str, &str) {
         let version = if self.operation == Operation::Apply { "" } else { &self.api_version };
@@ -168,11 +173,8 @@ pub fn encode(mut managers: Vec<Manager>) -> Option<Value> {
         return None;
     }
     managers.sort_by(|a, b| {
-        let key = |manager: &Manager| (manager.operation, manager.time.clone());
-        let rest = |manager: &'_ Manager| {
-            (manager.name.clone(), manager.api_version.clone(), manager.subresource.clone())
-        };
-        key(a).cmp(&key(b)).then_with(|| rest(a).cmp(&rest(b)))
+        let order = (a.operation, &a.time).cmp(&(b.operation, &b.time));
+        order.then_with(|| a.names().cmp(&b.names()))
     });
     Some(Value::Array(managers.into_iter().map(encode_entry).collect()))
 }
@@ -391,15 +393,15 @@ pub(crate) fn update_managers(
         disown(manager, changes);
         !manager.fields.is_empty()
     });
-    let Changes { added, modified, .. } = effects.own;
-    let taken = if modified.is_empty() { added } else { added.union(&modified) };
+    let Changes { added: mut taken, modified, .. } = effects.own;
+    taken.add(modified);
     if !taken.is_empty() {
         let mut entry = write.entry(Operation::Update);
         entry.fields = taken;
         entry.time = Some(write.time.to_owned());
         match managers.iter_mut().find(|manager| manager.is_same(&entry)) {
             Some(manager) => {
-                manager.fields = manager.fields.union(&entry.fields);
+                manager.fields.add(entry.fields);
                 manager.time = entry.time;
             }
             None => managers.push(entry),
@@ -412,9 +414,7 @@ pub(crate) fn update_managers(
 /// Takes from an owner what somebody else changed or removed.
 pub(crate) fn disown(manager: &mut Manager, changes: &Changes) {
     for set in [&changes.added, &changes.modified, &changes.removed] {
-        if !set.is_empty() {
-            manager.fields = manager.fields.difference(set);
-        }
+        manager.fields.subtract(set);
     }
 }
 
@@ -451,7 +451,7 @@ fn cap(managers: &mut Vec<Manager>) {
             Some(first) if count > UPDATE_ENTRIES_MAX || first.is_same(&update) => {
                 ANCIENT.clone_into(&mut first.name);
                 first.subresource.clear();
-                first.fields = first.fields.union(&update.fields);
+                first.fields.add(update.fields);
                 first.time = update.time;
                 count -= 1;
             }

@@ -52,7 +52,7 @@ pub fn to_object(
             match of_scale.iter().position(|scale| scale.is_same(&as_in_scale)) {
                 Some(at) => drop(of_scale.remove(at)),
                 // The scale took the field from it.
-                None => manager.fields = manager.fields.difference(&only(&path)),
+                None => manager.fields.subtract(&only(&path)),
             }
         }
         if !manager.fields.is_empty() {
