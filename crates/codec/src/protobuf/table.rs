@@ -107,6 +107,11 @@ impl Special {
     }
 }
 
+/// What names are found by: most differ in length already.
+fn name_order(name: &str) -> (usize, &str) {
+    (name.len(), name)
+}
+
 impl Message {
     /// The field with a number.
     pub(crate) fn field(&self, number: u32) -> Option<&Field> {
@@ -116,9 +121,10 @@ impl Message {
 
     /// The field with a JSON name.
     pub(crate) fn field_named(&self, name: &str) -> Option<&Field> {
-        let name_of = |place: &u16| self.fields[usize::from(*place)].name;
-        let index = self.by_name.binary_search_by(|place| name_of(place).cmp(name)).ok()?;
-        Some(&self.fields[usize::from(self.by_name[index])])
+        let field = |place: &u16| &self.fields[usize::from(*place)];
+        let wanted = name_order(name);
+        let found = self.by_name.binary_search_by(|at| name_order(field(at).name).cmp(&wanted));
+        Some(field(&self.by_name[found.ok()?]))
     }
 
     /// The fields that are in JSON even when they are unset, and those that are inlined.
@@ -132,7 +138,7 @@ impl Message {
             lines.map(|line| field(line).expect("the table is well formed")).collect();
         let places = || (0u16..).zip(&fields);
         let mut by_name: Vec<u16> = places().map(|(place, _)| place).collect();
-        by_name.sort_unstable_by_key(|place| fields[usize::from(*place)].name);
+        by_name.sort_unstable_by_key(|place| name_order(fields[usize::from(*place)].name));
         let when_absent = places().filter(|(_, field)| match field.presence {
             Presence::Inline => true,
             Presence::Always | Presence::Value => field.repeat == Repeat::One,
