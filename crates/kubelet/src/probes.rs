@@ -171,7 +171,7 @@ impl Prober {
     async fn ask_once(&self, schedule: &Schedule) -> Outcome {
         let (probe, limit) = (&self.probe, schedule.timeout);
         if let Some(action) = &probe.exec {
-            let command = action.command.clone().unwrap_or_default();
+            let command = exec::command(action, &self.container);
             return exec::run(&*self.shared.runtime, &self.id, command, limit).await;
         }
         if let Some(action) = &probe.http_get {
