@@ -8,6 +8,7 @@ use std::any::Any;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -68,7 +69,7 @@ pub struct Encoded {
 pub fn encode(value: &Value) -> Encoded {
     let empty = Map::new();
     let top = value.as_object().unwrap_or(&empty);
-    let mut out = Vec::with_capacity(1024);
+    let mut out = Vec::with_capacity(4096);
     let mut revision_at = 0;
     out.push(b'{');
     for key in ["kind", "apiVersion"] {
@@ -105,16 +106,16 @@ fn write_key(out: &mut Vec<u8>, key: &str) {
     if out.last() != Some(&b'{') {
         out.push(b',');
     }
-    write_json_value(out, &Value::String(key.to_owned()));
+    write_json(out, key);
     out.push(b':');
 }
 
 fn write_entry(out: &mut Vec<u8>, key: &str, value: &Value) {
     write_key(out, key);
-    write_json_value(out, value);
+    write_json(out, value);
 }
 
-fn write_json_value(out: &mut Vec<u8>, value: &Value) {
+fn write_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     serde_json::to_writer(out, value)
         .expect("a JSON tree has string keys and a Vec takes all bytes");
 }
@@ -165,6 +166,12 @@ impl Object {
         };
         let fields = fields(&value);
         Ok(Self::new(&value, encoded, fields, revision))
+    }
+
+    /// This version as it has been committed; `json` is the store's own copy of its bytes.
+    #[must_use]
+    pub fn committed(self, json: Bytes, revision: u64) -> Self {
+        Self { json, revision, ..self }
     }
 
     /// The same content as of another revision: what a deletion reports.

@@ -66,12 +66,9 @@ impl Strategy for Pod {
     }
 
     fn prepare_for_create(&self, object: &mut Value) {
-        let spec = object.get("spec").cloned().unwrap_or_default();
-        let mut status = json!({
-            "phase": "Pending",
-            "qosClass": pod_spec::resources::quality_of_service(&spec),
-        });
-        if !tree::list(&spec, "/schedulingGates").is_empty() {
+        let class = pod_spec::resources::quality_of_service(&object["spec"]);
+        let mut status = json!({"phase": "Pending", "qosClass": class});
+        if !tree::list(object, "/spec/schedulingGates").is_empty() {
             status["conditions"] = json!([{
                 "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
                 "message": "Scheduling is blocked due to non-empty scheduling gates",

@@ -37,8 +37,12 @@ pub(super) fn creation_only(pod: &At<'_>, faults: &mut Faults) {
 
 /// Checks that hold for every Pod, new or changed.
 pub(super) fn metadata_and_spec(pod: &At<'_>, faults: &mut Faults) {
-    pod_spec::validate::annotations_of_pod(&pod.get2("metadata", "annotations"), faults);
+    annotations(pod, faults);
     pod_spec::validate::spec(&pod.get("spec"), faults, pod_spec::validate::Place::Pod);
+}
+
+fn annotations(pod: &At<'_>, faults: &mut Faults) {
+    pod_spec::validate::annotations_of_pod(&pod.get2("metadata", "annotations"), faults);
 }
 
 /// The annotation of mirror pods neither comes nor goes.
@@ -60,6 +64,12 @@ pub(super) fn validate(new: &Value, old: &Value) -> Vec<Error> {
     let spec = pod.get("spec");
     let old_spec = &old["spec"];
     let mut faults = Faults::default();
+    if spec.value == old_spec {
+        // It was checked when it came: most updates are of labels, annotations and finalizers.
+        annotations(&pod, &mut faults);
+        mirror_annotation(new, old, &mut faults);
+        return faults.0;
+    }
     metadata_and_spec(&pod, &mut faults);
     mirror_annotation(new, old, &mut faults);
     for list in ["containers", "initContainers"] {

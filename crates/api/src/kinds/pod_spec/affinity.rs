@@ -58,6 +58,9 @@ fn apply_to_term(term: &mut Value, labels: &Value) {
 
 /// `affinity` of a spec.
 pub(super) fn validate(at: &At<'_>, faults: &mut Faults) {
+    if !at.is_set() {
+        return;
+    }
     let node = at.get("nodeAffinity");
     let required = node.get(REQUIRED);
     if required.is_set() {
