@@ -148,6 +148,9 @@ impl Server {
 
     async fn await_account(&self, namespace: &str, name: &str) {
         let accounts = self.caches.place("", "serviceaccounts");
+        if accounts.get(namespace, name).is_some() {
+            return;
+        }
         let mut changes = accounts.subscribe();
         let arrives = async {
             while accounts.get(namespace, name).is_none() {
@@ -157,7 +160,7 @@ impl Server {
             }
         };
         // When it does not come, the plugin says so.
-        let _came = tokio::time::timeout(ACCOUNT_WAIT_MAX, arrives).await;
+        let _came = Box::pin(tokio::time::timeout(ACCOUNT_WAIT_MAX, arrives)).await;
     }
 
     fn pass_on_notes(&self, call: &Call, request: &mut Request<'_>) {

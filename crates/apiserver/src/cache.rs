@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use api::object::{Encoded, Object, SelectableFields};
+use api::object::{Object, SelectableFields};
 use bytes::Bytes;
 use clock::Clock;
 use parking_lot::{Mutex, RwLock};
@@ -40,9 +40,9 @@ const LOAD_PAGE: usize = 10_000;
 pub fn store_key(group: &str, plural: &str, namespace: &str, name: &str) -> Bytes {
     let group = if group.is_empty() { CORE } else { group };
     let key = if namespace.is_empty() {
-        format!("{ROOT}{group}/{plural}/{name}")
+        [ROOT, group, "/", plural, "/", name].concat()
     } else {
-        format!("{ROOT}{group}/{plural}/{namespace}/{name}")
+        [ROOT, group, "/", plural, "/", namespace, "/", name].concat()
     };
     Bytes::from(key)
 }
@@ -156,7 +156,7 @@ pub struct TooOld {
 }
 
 fn object_key(namespace: &str, name: &str) -> Box<str> {
-    if namespace.is_empty() { name.into() } else { format!("{namespace}/{name}").into() }
+    if namespace.is_empty() { name.into() } else { [namespace, "/", name].concat().into() }
 }
 
 impl Cache {
@@ -362,13 +362,6 @@ impl State {
     }
 }
 
-/// What a writer knows of an object that is about to be committed, so that it need not be parsed again.
-struct Pending {
-    value_fields: SelectableFields,
-    value: Value,
-    encoded: Encoded,
-}
-
 /// A write that is on its way. Dropping it, as a request does that is given up, forgets the write.
 #[derive(Debug)]
 pub struct Expected<'a> {
@@ -381,8 +374,7 @@ impl Drop for Expected<'_> {
     fn drop(&mut self) {
         let mut pending = self.caches.pending.lock();
         // Another write of the same object may have come after this one.
-        if pending.get(&self.key).is_some_and(|own| own.encoded.json.as_ptr() == self.json.as_ptr())
-        {
+        if pending.get(&self.key).is_some_and(|own| own.stored().as_ptr() == self.json.as_ptr()) {
             pending.remove(&self.key);
         }
     }
@@ -392,8 +384,8 @@ impl Drop for Expected<'_> {
 pub struct Caches {
     registry: Arc<Registry>,
     places: RwLock<ByPlace<Arc<Cache>>>,
-    /// The newest write of each key that is on its way.
-    pending: Mutex<HashMap<Bytes, Pending>>,
+    /// The newest write of each key that is on its way, so that it need not be parsed again.
+    pending: Mutex<HashMap<Bytes, Object>>,
     applied: watch::Sender<u64>,
     /// Asks the store to say how far its watch is.
     progress: Mutex<Option<ProgressRequester>>,
@@ -581,6 +573,13 @@ impl Caches {
 
     /// Resolves when all caches are complete up to `revision`.
     pub async fn applied(&self, revision: u64) {
+        if self.revision() < revision {
+            // Boxed, because every request has room for it and few wait.
+            Box::pin(self.until_applied(revision)).await;
+        }
+    }
+
+    async fn until_applied(&self, revision: u64) {
         let mut applied = self.applied.subscribe();
         let there = applied.wait_for(|have| *have >= revision);
         if tokio::time::timeout(EVENT_ON_ITS_WAY_MAX, there).await.is_ok() {
@@ -599,24 +598,17 @@ impl Caches {
         self.applied.subscribe()
     }
 
-    /// Tells that `encoded`, made from `value`, is about to be written under `key`, for as long as the answer
-    /// lives.
-    pub fn expect(
-        &self,
-        key: Bytes,
-        value: Value,
-        encoded: Encoded,
-        value_fields: SelectableFields,
-    ) -> Expected<'_> {
-        let expected = Expected { caches: self, key: key.clone(), json: encoded.json.clone() };
-        self.pending.lock().insert(key, Pending { value_fields, value, encoded });
+    /// Tells that `object` is about to be written under `key`, for as long as the answer lives.
+    pub fn expect(&self, key: Bytes, object: Object) -> Expected<'_> {
+        let expected = Expected { caches: self, key: key.clone(), json: object.stored().clone() };
+        self.pending.lock().insert(key, object);
         expected
     }
 
-    /// What is known of `json`, which has been written under `key`, if it was written by this server.
-    fn take_pending(&self, key: &[u8], json: &Bytes) -> Option<Pending> {
+    /// The object of `json`, which has been written under `key`, if it was written by this server.
+    fn take_pending(&self, key: &[u8], json: &Bytes) -> Option<Object> {
         let mut pending = self.pending.lock();
-        if pending.get(key)?.encoded.json != json {
+        if pending.get(key)?.stored() != json {
             return None;
         }
         pending.remove(key)
@@ -632,12 +624,9 @@ impl Caches {
 
     fn decode(&self, key: &[u8], value: Bytes, revision: u64) -> Option<Object> {
         let (group, plural, ..) = split_key(key)?;
-        if let Some(Pending { value_fields, value: tree, mut encoded }) =
-            self.take_pending(key, &value)
-        {
+        if let Some(object) = self.take_pending(key, &value) {
             // The store has its own copy, which it keeps: one is enough.
-            encoded.json = value;
-            return Some(Object::new(&tree, encoded, value_fields, revision));
+            return Some(object.committed(value, revision));
         }
         let fields = |tree: &Value| self.fields_of(group, plural, tree);
         match Object::from_stored(value, revision, fields) {

@@ -12,6 +12,7 @@ use http::{HeaderMap, Request, StatusCode};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::aggregation::Backend;
 use crate::audit::{AUDIT_ID, Arrived, Record};
@@ -201,14 +202,7 @@ impl Server {
             call.annotate("k8s.io/deprecated", "true");
             self.requests.deprecated(&call.info);
         }
-        let work = self.dispatch(&call, request);
-        let result = match allowed {
-            Some(Ok(allowed)) => tokio::time::timeout(allowed, work).await.unwrap_or_else(|_| {
-                let why = "Timeout: request did not complete within the allotted timeout";
-                Err(Status::timeout(why))
-            }),
-            _ => work.await,
-        };
+        let result = self.dispatch_within(&call, request, allowed).await;
         let mut answer = result.unwrap_or_else(|status| status_answer(&status));
         add_warnings(&call, answer.headers_mut());
         let Call { info, query, record, .. } = call;
@@ -267,13 +261,30 @@ impl Server {
         }
     }
 
+    /// Does what a call asks for, in the time that it has.
+    async fn dispatch_within(
+        self: &Arc<Self>,
+        call: &Call,
+        request: Request<HttpBody>,
+        allowed: Option<Result<Duration, Status>>,
+    ) -> Result<Answer, Status> {
+        // In its place from the start: it is large, and a timeout would move it.
+        let mut work = std::pin::pin!(self.dispatch(call, request));
+        let Some(Ok(allowed)) = allowed else { return work.await };
+        timeout(allowed, work.as_mut()).await.unwrap_or_else(|_| {
+            let why = "Timeout: request did not complete within the allotted timeout";
+            Err(Status::timeout(why))
+        })
+    }
+
     async fn dispatch(
         self: &Arc<Self>,
         call: &Call,
         request: Request<HttpBody>,
     ) -> Result<Answer, Status> {
         if !call.info.subresource.is_empty() {
-            return subresource::answer(self, call, request).await;
+            // Boxed, because every request has room for it.
+            return Box::pin(subresource::answer(self, call, request)).await;
         }
         if call.resource.virtual_only {
             let body = read_body(call, request).await?;
@@ -343,7 +354,11 @@ impl Server {
                 return self.show(call, &written).await;
             }
         }
-        let written = self.update(call, part, &options, |_| Ok(object.clone())).await?;
+        let first = Mutex::new(Some(object));
+        // Beaten by another write, which is rare, it is read once more.
+        let again = || body::decode(call, &body, &schema, &options.field_validation);
+        let change = |_: &Value| first.lock().take().map_or_else(again, Ok);
+        let written = self.update(call, part, &options, change).await?;
         self.show(call, &written).await
     }
 

@@ -183,7 +183,10 @@ async fn write(
     let change = |old: &Value| {
         let new = patch.apply(old, &schema)?;
         let text = |key: &str| new.get(key).and_then(Value::as_str).unwrap_or_default();
-        if let Some(why) = metadata::unknown_kind(&table, text("kind"), text("apiVersion")) {
+        let is_same = ["kind", "apiVersion"].iter().all(|key| new.get(key) == old.get(key));
+        if !is_same
+            && let Some(why) = metadata::unknown_kind(&table, text("kind"), text("apiVersion"))
+        {
             return Err(patch.refuse(old, &schema, why));
         }
         let mut new = patch.checked(call, new, old, &schema, &options)?;

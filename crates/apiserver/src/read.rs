@@ -196,7 +196,11 @@ impl Server {
     }
 
     async fn wait_for(&self, revision: u64, limit: Duration) -> Result<(), Status> {
-        let waited = tokio::time::timeout(limit, self.caches.applied(revision)).await;
+        if self.caches.revision() >= revision {
+            return Ok(());
+        }
+        // Boxed, because every request has room for it and few wait.
+        let waited = Box::pin(tokio::time::timeout(limit, self.caches.applied(revision))).await;
         waited.map_err(|_| too_large(revision, self.caches.revision()))
     }
 

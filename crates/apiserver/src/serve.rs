@@ -75,7 +75,10 @@ async fn serve_connection(
     let scope = server.scope.clone();
     let service = service_fn(move |request: http::Request<Incoming>| {
         let (server, connection) = (Arc::clone(&server), connection.clone());
-        async move { Ok::<_, std::convert::Infallible>(answer(&server, &connection, request).await) }
+        // Boxed, because whoever spawns it moves it several times, and it is large.
+        Box::pin(async move {
+            Ok::<_, std::convert::Infallible>(answer(&server, &connection, request).await)
+        })
     });
     let stream = match stream.get_ref().1.alpn_protocol() {
         Some(b"h2") => Gathered::new(stream),

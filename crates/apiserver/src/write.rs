@@ -349,7 +349,8 @@ impl Server {
         claims.extend(&mut transaction);
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
         let json = encoded.json.clone();
-        let expected = self.caches.expect(key, stored, encoded, fields);
+        let expected = self.caches.expect(key, Object::new(&stored, encoded, fields, 0));
+        drop(stored);
         match self.store.transact(transaction).await {
             Ok(TransactionResult::Committed { revision }) => {
                 self.caches.applied(revision.0).await;

@@ -47,7 +47,8 @@ pub(crate) async fn send(
         target(server, client).map_err(|status| CallError::Configuration(status.message))?;
     let url = format!("{}?timeout={}s", target.uri, timeout.as_secs());
     let failed = |why: String| CallError::Failed { url: url.clone(), why };
-    let asking = ask(client, &target, review, timeout);
+    // Boxed, because every request has room for it and few ask.
+    let asking = Box::pin(ask(client, &target, review, timeout));
     match tokio::time::timeout(timeout, asking).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(why)) => Err(failed(why)),
