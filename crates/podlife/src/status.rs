@@ -80,7 +80,7 @@ pub struct Inputs<'a> {
     pub messages: &'a BTreeMap<String, String>,
     /// Names of the running containers whose post-start hook has not ended: shown as being created.
     pub hook_pending: &'a [String],
-    /// An end decided by the kubelet.
+    /// An end decided by the kubelet: told once nothing runs any more.
     pub verdict: Option<&'a Verdict>,
     /// A change of resources that waits.
     pub resize: Option<&'a PendingResize>,
@@ -99,6 +99,8 @@ pub fn generate(inputs: &Inputs<'_>) -> PodStatus {
     if let Some(verdict) = inputs.verdict.filter(|verdict| verdict.cause == Cause::Admission) {
         return refused(inputs, verdict);
     }
+    // Who counts on a pod that failed to have let go of its node may not be told while something still runs.
+    let inputs = &Inputs { verdict: inputs.verdict.filter(|_| inputs.is_over), ..*inputs };
     match ended_unseen(inputs) {
         Some(status) => status.clone(),
         None => of_containers(inputs),

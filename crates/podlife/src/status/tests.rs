@@ -281,7 +281,12 @@ fn a_verdict_fails_the_pod_and_tells_of_a_disruption_when_the_node_is_the_cause(
     for (cause, expected) in
         [(Cause::Admission, None), (Cause::Node, disruption), (Cause::Pod, None)]
     {
-        let status = sentenced(cause).generate();
+        let mut case = sentenced(cause);
+        let early = case.generate();
+        let is_told = early.reason.is_some() && early.phase.as_deref() == Some("Failed");
+        assert_eq!(is_told, cause == Cause::Admission, "while its containers may run");
+        case.is_over = true;
+        let status = case.generate();
         assert_eq!(status.phase.as_deref(), Some("Failed"), "{cause:?}");
         assert_eq!((status.reason.as_deref(), status.message.as_deref()), (Some("R"), Some("m")));
         let mut all = status.conditions.iter().flatten();
