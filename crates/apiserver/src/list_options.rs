@@ -104,6 +104,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn numbers_are_read_as_go_reads_them() {
+        let read = |text: &str| integer(&Query::parse(&format!("limit={text}")), "limit");
+        assert_eq!((read("").unwrap(), read("-7").unwrap()), (None, Some(-7)));
+        for (text, why) in [("7x", "invalid syntax"), ("9223372036854775808", "value out of range")]
+        {
+            let told = format!("strconv.ParseInt: parsing \"{text}\": {why}");
+            assert_eq!(read(text).unwrap_err().message, told);
+        }
+    }
+
+    #[test]
     fn contradictions_are_refused_as_upstream_refuses_them() {
         let lists = [
             ("", ""),
