@@ -16,6 +16,7 @@ mod decode;
 mod go_type;
 mod scalar;
 mod scanner;
+mod union;
 
 /// Decodes an object against its schema.
 ///

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::{
     go_type, scalar,
     scanner::{Literal, Scanner, Start},
+    union::{NO_FLAG, Union},
 };
 use crate::{
     limits::STRICT_ERRORS_MAX,
@@ -25,6 +26,7 @@ pub(super) fn run(text: &[u8], schema: &Schema) -> Result<(Value, Vec<String>), 
         unknown: Findings::default(),
         duplicate: Findings::default(),
         all: Vec::new(),
+        lenient: false,
         error: None,
     };
     let typed = schema.definition_name().is_some();
@@ -112,6 +114,8 @@ enum Target {
     Skip,
     /// Keep whatever it is; `checked` when duplicate keys in it count.
     Free { checked: bool },
+    /// A schema or something else.
+    Union(Union),
     /// Follow the schema; `typed` for built-in kinds, where Go's decoder checks types.
     Node { schema: Schema, typed: bool },
 }
@@ -119,6 +123,9 @@ enum Target {
 impl Target {
     fn node(schema: Schema, typed: bool) -> Self {
         let typed = typed || schema.definition_name().is_some();
+        if let Some(union) = Union::of(&schema) {
+            return Self::Union(union);
+        }
         if schema.kind() == Kind::Any && schema.preserve_unknown() {
             return Self::Free { checked: !typed };
         }
@@ -148,6 +155,8 @@ struct Decoder<'a> {
     duplicate: Findings,
     /// Both sorts in the order of the text.
     all: Vec<String>,
+    /// Whether neither counts.
+    lenient: bool,
     /// The first error of type.
     error: Option<DecodeError>,
 }
@@ -159,6 +168,9 @@ impl<'a> Decoder<'a> {
             self.scanner.skip()?;
             return Ok(None);
         }
+        if let Target::Union(union) = target {
+            return self.union(*union);
+        }
         match self.scanner.start()? {
             Start::Object => self.object(target),
             Start::Array => self.array(target),
@@ -167,6 +179,39 @@ impl<'a> Decoder<'a> {
                 Ok(self.literal(literal, target))
             }
         }
+    }
+
+    fn union(&mut self, union: Union) -> Result<Option<Value>, DecodeError> {
+        let start = self.scanner.start()?;
+        let Some(schema) = union.schema(start) else {
+            return self.no_schema(union, start);
+        };
+        let path = std::mem::take(&mut self.path);
+        let was_lenient = std::mem::replace(&mut self.lenient, true);
+        let value = self.value(&Target::Node { schema, typed: true });
+        self.lenient = was_lenient;
+        self.path = path;
+        value
+    }
+
+    /// What stands in a union for no schema. Of what none of its types is, lists say nothing.
+    fn no_schema(&mut self, union: Union, start: Start) -> Result<Option<Value>, DecodeError> {
+        let literal = match start {
+            Start::Literal => Some(self.scanner.literal()?),
+            Start::Object | Start::Array => {
+                self.scanner.skip()?;
+                None
+            }
+        };
+        Ok(match (union, literal) {
+            (_, Some(Literal::Null)) => None,
+            (Union::Flag, Some(Literal::Bool(on))) => Some(Value::Bool(on)),
+            (Union::Flag, _) => {
+                self.error.get_or_insert_with(|| DecodeError::Value(NO_FLAG.to_owned()));
+                None
+            }
+            (Union::Schemas | Union::Names, _) => None,
+        })
     }
 
     fn object(&mut self, target: &Target) -> Result<Option<Value>, DecodeError> {
@@ -203,6 +248,8 @@ impl<'a> Decoder<'a> {
         match target {
             Target::Skip => Target::Skip,
             Target::Free { checked } => Target::Free { checked: *checked },
+            // Not come by: each value of a union is decoded as what it is.
+            Target::Union(_) => Target::Free { checked: false },
             Target::Node { schema, typed } => match schema.child(key) {
                 Some(child) => Target::node(child, *typed),
                 None if schema.preserve_unknown() => Target::Free { checked: !typed },
@@ -222,6 +269,9 @@ impl<'a> Decoder<'a> {
     }
 
     fn note(&mut self, unknown: bool, key: &str) {
+        if self.lenient {
+            return;
+        }
         let word = if unknown { "unknown" } else { "duplicate" };
         let text = format!("{word} field {}", go_quote(&self.path_text(key)));
         if self.all.len() >= STRICT_ERRORS_MAX || self.all.contains(&text) {
@@ -256,6 +306,7 @@ impl<'a> Decoder<'a> {
         let child = match target {
             Target::Skip => Target::Skip,
             Target::Free { checked } => Target::Free { checked: *checked },
+            Target::Union(_) => Target::Free { checked: false },
             Target::Node { schema, typed } => match schema.items() {
                 Some(items) => Target::node(items, *typed),
                 None if *typed && schema.kind() != Kind::Any => {
@@ -281,7 +332,7 @@ impl<'a> Decoder<'a> {
         let result = match target {
             Target::Skip => return None,
             Target::Node { schema, typed: true } => scalar::typed(literal, schema),
-            Target::Free { .. } | Target::Node { .. } => scalar::free(literal),
+            Target::Free { .. } | Target::Union(_) | Target::Node { .. } => scalar::free(literal),
         };
         match result {
             Ok(value) => value,

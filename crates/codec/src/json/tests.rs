@@ -40,6 +40,45 @@ fn strict_errors_in_the_order_of_the_text() {
 }
 
 #[test]
+fn a_schema_or_something_else_is_read_as_what_it_is() {
+    let definition = for_kind("apiextensions.k8s.io", "v1", "CustomResourceDefinition").unwrap();
+    let within = |inner: &str| {
+        format!(
+            r#"{{"spec":{{"versions":[{{"schema":{{"openAPIV3Schema":{{"foo":1,"properties":{{"a":{inner}}}}}}}}}]}}}}"#
+        )
+    };
+    let read = |inner: &str| {
+        let decoded = decode(within(inner).as_bytes(), &definition, Mode::Warn).expect(inner);
+        let unknown = ["unknown field \"spec.versions[0].schema.openAPIV3Schema.foo\""];
+        assert_eq!(decoded.warnings, unknown, "what is inside of a union does not count: {inner}");
+        let at = "/spec/versions/0/schema/openAPIV3Schema/properties/a";
+        decoded.value.pointer(at).unwrap().to_string()
+    };
+    for (given, kept) in [
+        (r#"{"items":{"type":"string","bar":1}}"#, r#"{"items":{"type":"string"}}"#),
+        (r#"{"items":[{"bar":1},{"items":{"x":1}}]}"#, r#"{"items":[{},{"items":{}}]}"#),
+        (r#"{"items":7}"#, "{}"),
+        (r#"{"additionalProperties":true}"#, r#"{"additionalProperties":true}"#),
+        (r#"{"additionalProperties":null}"#, "{}"),
+        (r#"{"additionalProperties":{"x":1}}"#, r#"{"additionalProperties":{}}"#),
+        (r#"{"dependencies":{"a":["b"],"c":{"x":1}}}"#, r#"{"dependencies":{"a":["b"],"c":{}}}"#),
+    ] {
+        assert_eq!(read(given), kept);
+    }
+    for (given, told) in [
+        (
+            r#"{"items":{"properties":{"b":{"type":7}}}}"#,
+            "json: cannot unmarshal number into Go struct field \
+             JSONSchemaProps.properties.type of type string",
+        ),
+        (r#"{"additionalProperties":"yes"}"#, "boolean or JSON schema expected"),
+        (r#"{"additionalItems":[]}"#, "boolean or JSON schema expected"),
+    ] {
+        assert_eq!(error(&definition, &within(given)), told);
+    }
+}
+
+#[test]
 fn type_errors_read_as_in_go() {
     for (text, expected) in [
         (
