@@ -37,6 +37,8 @@ pub struct Object {
     other_encoding: OnceLock<Bytes>,
 }
 
+/// What stands before the revision.
+const REVISION_HEAD: &str = "\"resourceVersion\":\"";
 /// As how many types a version is kept.
 const FORMS_MAX: usize = 2;
 
@@ -204,9 +206,19 @@ impl Object {
     /// Appends the object's JSON with its revision.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         let at = self.revision_at as usize;
+        if self.revision == 0 {
+            return self.write_without_revision(out, at);
+        }
         out.extend_from_slice(&self.json[..at]);
         write_decimal(out, self.revision);
         out.extend_from_slice(&self.json[at..]);
+    }
+
+    /// Of what is not committed, as in a dry run.
+    fn write_without_revision(&self, out: &mut Vec<u8>, at: usize) {
+        let rest = &self.json[at + 1..];
+        out.extend_from_slice(&self.json[..at - REVISION_HEAD.len()]);
+        out.extend_from_slice(rest.strip_prefix(b",").unwrap_or(rest));
     }
 
     /// The object's JSON with its revision.
@@ -219,7 +231,11 @@ impl Object {
     /// The object as a tree, with its revision.
     pub fn to_value(&self) -> Value {
         let mut value = serde_json::from_slice(&self.json).unwrap_or_default();
-        meta::set(&mut value, "resourceVersion", self.revision.to_string());
+        if self.revision == 0 {
+            meta::remove(&mut value, "resourceVersion");
+        } else {
+            meta::set(&mut value, "resourceVersion", self.revision.to_string());
+        }
         value
     }
 
@@ -328,6 +344,16 @@ mod tests {
         assert_eq!(read, object.to_value());
         assert_eq!(object.label("a"), Some("1"));
         assert_eq!(object.label("c"), None);
+    }
+
+    #[test]
+    fn what_is_not_committed_has_no_revision() {
+        for value in [sample(), json!({"kind": "A", "metadata": {}})] {
+            let object = Object::new(&value, encode(&value), Vec::new(), 0);
+            let read: Value = serde_json::from_slice(&object.to_json()).unwrap();
+            assert_eq!(read["metadata"].get("resourceVersion"), None);
+            assert_eq!(read, object.to_value());
+        }
     }
 
     #[test]

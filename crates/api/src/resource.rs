@@ -298,6 +298,10 @@ pub struct Resource {
     pub create_on_update: bool,
     /// Whether PUT must name the revision that it changes; elsewhere one without changes whatever is there.
     pub needs_revision: bool,
+    /// Whether DELETE answers the object that is gone; elsewhere it answers a `Status`.
+    pub shows_deleted: bool,
+    /// Whether a deletion that names no policy leaves what it owns to itself.
+    pub orphans_by_default: bool,
     /// Whether nothing is ever stored: a handler of the server answers (reviews, bindings, made-up kinds).
     pub virtual_only: bool,
     /// Whether the version is served only when asked for (alpha and beta, as `--runtime-config` has it).
@@ -341,6 +345,8 @@ impl Resource {
             has_generation: false,
             create_on_update: false,
             needs_revision: false,
+            shows_deleted: false,
+            orphans_by_default: false,
             virtual_only: false,
             off_by_default: false,
             storage_group: Cow::Borrowed(group),

@@ -113,6 +113,7 @@ impl Server {
     /// # Errors
     /// The answer to the client.
     pub async fn delete(&self, call: &Call, options: &DeleteOptions) -> Result<Deleted, Status> {
+        warn_of_orphans(call, options);
         let mut seen: Option<Arc<Object>> = None;
         for _ in 0..WRITE_TRIES_MAX {
             let present = match (self.present(call).await, seen.take()) {
@@ -152,13 +153,15 @@ impl Server {
         );
         self.admit_mutating(call, &mut request).await?;
         self.admit_validating(call, &mut request).await?;
-        let marked = mark(resource, &old, options, now);
+        let marked = mark(resource, old, options, now);
         if marked.vanishes && self.may_vanish(resource, &marked.object) {
-            let gone = || Deleted::Gone(Arc::clone(present));
             if options.dry_run {
-                return Ok(Some(gone()));
+                return Ok(Some(Deleted::Gone(Arc::clone(present))));
             }
-            return Ok(self.remove(resource, present).await?.then(gone));
+            let Some(gone) = self.remove(resource, present).await? else { return Ok(None) };
+            // What ends gracefully is marked first, however short its time.
+            let gone = if is_graceful(resource) { shown_as(&marked.object, &gone) } else { gone };
+            return Ok(Some(Deleted::Gone(gone)));
         }
         if !marked.changed {
             return Ok(Some(Deleted::Marked(Arc::clone(present))));
@@ -176,6 +179,7 @@ impl Server {
         call: &Call,
         options: &DeleteOptions,
     ) -> Result<Vec<Arc<Object>>, Status> {
+        warn_of_orphans(call, options);
         self.fresh().await?;
         let (labels, fields) = crate::read::selectors(call)?;
         let namespace = call.info.namespace.as_str();
@@ -216,6 +220,14 @@ impl Server {
     }
 }
 
+/// Who deletes a Job without further words seldom means to keep its pods.
+fn warn_of_orphans(call: &Call, options: &DeleteOptions) {
+    let resource = &call.resource;
+    if (&*resource.group, &*resource.plural) == ("batch", "jobs") && options.propagation.is_none() {
+        call.warn("child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning");
+    }
+}
+
 fn check_preconditions(
     resource: &Resource,
     present: &Object,
@@ -223,15 +235,16 @@ fn check_preconditions(
 ) -> Result<(), Status> {
     let revision = present.revision.to_string();
     let checks = [
-        ("UID", options.uid.as_deref(), &*present.uid),
-        ("ResourceVersion", options.revision.as_deref(), revision.as_str()),
+        ("UID", options.uid.as_deref(), &*present.uid, "deleted and then recreated"),
+        ("ResourceVersion", options.revision.as_deref(), revision.as_str(), "modified"),
     ];
-    for (what, want, have) in checks {
+    for (what, want, have, fate) in checks {
         if let Some(want) = want.filter(|want| *want != have) {
             let why = format!(
-                "Precondition failed: {what} in precondition: {want}, {what} in object meta: {have}"
+                "the {what} in the precondition ({want}) does not match the {what} in record ({have}). The object might have been {fate}"
             );
-            return Err(Status::conflict(&resource.group, &resource.plural, &present.name, &why));
+            // Upstream names the kind here.
+            return Err(Status::conflict(&resource.group, &resource.kind, &present.name, &why));
         }
     }
     Ok(())
@@ -245,35 +258,44 @@ struct Marked {
 }
 
 /// The object as its deletion leaves it: finalizers by policy, deletion time and grace period.
-fn mark(resource: &Resource, old: &Value, options: &DeleteOptions, now: jiff::Timestamp) -> Marked {
-    let mut object = old.clone();
-    set_propagation(resource, &mut object, options);
-    let grace = grace_seconds(resource, old, options);
-    if !meta::is_deleting(old) && crate::custom::is_definition(resource) {
+fn mark(
+    resource: &Resource,
+    mut object: Value,
+    options: &DeleteOptions,
+    now: jiff::Timestamp,
+) -> Marked {
+    let mut changed = set_propagation(resource, &mut object, options);
+    let grace = grace_seconds(resource, &object, options);
+    let was_deleting = meta::is_deleting(&object);
+    if !was_deleting && crate::custom::is_definition(resource) {
         hold_for_clean_up(&mut object);
     }
     let held = !meta::finalizers(&object).is_empty();
-    if !meta::is_deleting(old) {
-        let at = now + jiff::SignedDuration::from_secs(grace);
-        meta::set(&mut object, "deletionTimestamp", seconds(at));
-        meta::set(&mut object, "deletionGracePeriodSeconds", grace);
-        if meta::generation(old) > 0 {
-            meta::set(&mut object, "generation", meta::generation(old) + 1);
+    if !was_deleting {
+        let generation = meta::generation(&object);
+        if generation > 0 {
+            meta::set(&mut object, "generation", generation + 1);
         }
         if resource.group.is_empty() && resource.plural == "namespaces" {
             object["status"]["phase"] = json!("Terminating");
         }
-    } else {
-        let present = meta::get(old, "deletionGracePeriodSeconds").and_then(Value::as_i64);
-        if grace < present.unwrap_or(0) {
-            let at = now + jiff::SignedDuration::from_secs(grace);
-            meta::set(&mut object, "deletionTimestamp", seconds(at));
-            meta::set(&mut object, "deletionGracePeriodSeconds", grace);
-        }
     }
-    let waits = meta::get(&object, "deletionGracePeriodSeconds").and_then(Value::as_i64) > Some(0);
-    let changed = object != *old;
-    Marked { vanishes: !held && !waits, changed, object }
+    let waits = |object: &Value| {
+        meta::get(object, "deletionGracePeriodSeconds").and_then(Value::as_i64).unwrap_or(0)
+    };
+    if !was_deleting || grace < waits(&object) {
+        let at = now + jiff::SignedDuration::from_secs(grace);
+        meta::set(&mut object, "deletionTimestamp", seconds(at));
+        meta::set(&mut object, "deletionGracePeriodSeconds", grace);
+        changed = true;
+    }
+    Marked { vanishes: !held && waits(&object) <= 0, changed, object }
+}
+
+/// The object as it has been marked, in place of the one that is gone.
+fn shown_as(marked: &Value, gone: &Object) -> Arc<Object> {
+    let encoded = api::object::encode(marked);
+    Arc::new(Object::new(marked, encoded, gone.fields.clone(), gone.revision))
 }
 
 /// A definition goes when its objects have gone.
@@ -286,9 +308,14 @@ fn hold_for_clean_up(definition: &mut Value) {
     }
 }
 
-/// Only pods end gracefully; one that never ran or has ended needs no time.
+/// Only pods end gracefully.
+fn is_graceful(resource: &Resource) -> bool {
+    resource.group.is_empty() && resource.plural == "pods"
+}
+
+/// One that never ran or has ended needs no time.
 fn grace_seconds(resource: &Resource, old: &Value, options: &DeleteOptions) -> i64 {
-    if !(resource.group.is_empty() && resource.plural == "pods") {
+    if !is_graceful(resource) {
         return 0;
     }
     let unscheduled =
@@ -302,30 +329,30 @@ fn grace_seconds(resource: &Resource, old: &Value, options: &DeleteOptions) -> i
     if grace < 0 { 1 } else { grace }
 }
 
-/// Adds and drops the two finalizers that the garbage collector works on.
-fn set_propagation(resource: &Resource, object: &mut Value, options: &DeleteOptions) {
+/// Adds and drops the two finalizers that the garbage collector works on; whether that changed any.
+fn set_propagation(resource: &Resource, object: &mut Value, options: &DeleteOptions) -> bool {
     let mut finalizers: Vec<String> =
         meta::finalizers(object).into_iter().map(str::to_owned).collect();
     let before = finalizers.clone();
-    let orphans_by_default =
-        resource.group.is_empty() && resource.plural == "replicationcontrollers";
     let wanted = match options.propagation.as_deref() {
         Some("Orphan") => Some(ORPHAN),
         Some("Foreground") => Some(FOREGROUND),
         Some(_) => None,
-        None if finalizers.iter().any(|f| f == ORPHAN || f == FOREGROUND) => return,
-        None if orphans_by_default && !meta::is_deleting(object) => Some(ORPHAN),
+        None if finalizers.iter().any(|f| f == ORPHAN || f == FOREGROUND) => return false,
+        None if resource.orphans_by_default && !meta::is_deleting(object) => Some(ORPHAN),
         None => None,
     };
     finalizers.retain(|finalizer| finalizer != ORPHAN && finalizer != FOREGROUND);
     finalizers.extend(wanted.map(str::to_owned));
-    if finalizers != before {
-        if finalizers.is_empty() {
-            meta::remove(object, "finalizers");
-        } else {
-            meta::set(object, "finalizers", finalizers);
-        }
+    if finalizers == before {
+        return false;
     }
+    if finalizers.is_empty() {
+        meta::remove(object, "finalizers");
+    } else {
+        meta::set(object, "finalizers", finalizers);
+    }
+    true
 }
 
 #[cfg(test)]
@@ -337,7 +364,7 @@ mod tests {
     }
 
     fn marked(plural: &str, old: Value, options: &DeleteOptions) -> (bool, Value) {
-        let marked = mark(&row(plural), &old, options, "2026-01-01T00:00:00Z".parse().unwrap());
+        let marked = mark(&row(plural), old, options, "2026-01-01T00:00:00Z".parse().unwrap());
         (marked.vanishes, marked.object)
     }
 
@@ -355,6 +382,15 @@ mod tests {
         assert!(!vanishes);
         assert_eq!(meta::text(&object, "deletionTimestamp"), "2026-01-01T00:00:00Z");
         assert_eq!(meta::generation(&object), 4);
+    }
+
+    #[test]
+    fn jobs_and_replication_controllers_leave_their_pods() {
+        for plural in ["jobs", "replicationcontrollers"] {
+            let (vanishes, object) =
+                marked(plural, json!({"metadata": {}}), &DeleteOptions::default());
+            assert_eq!((vanishes, meta::finalizers(&object)), (false, vec![ORPHAN]), "{plural}");
+        }
     }
 
     #[test]

@@ -375,6 +375,9 @@ impl Server {
             Deleted::Marked(object) => {
                 form.object(self, 200, &*self.converted_one(&call.resource, object).await?)
             }
+            Deleted::Gone(object) if call.resource.shows_deleted => {
+                form.object(self, 200, &*self.converted_one(&call.resource, object).await?)
+            }
             Deleted::Gone(object) => {
                 let resource = &call.resource;
                 let status =

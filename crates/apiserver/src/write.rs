@@ -208,7 +208,7 @@ impl Server {
             // The answer shows the object as this last change leaves it.
             let last = WriteOptions { dry_run: true, ..options.clone() };
             let shown = self.commit(resource, new, Some(present), &last).await?;
-            if self.remove(resource, present).await? { shown } else { None }
+            self.remove(resource, present).await?.and(shown)
         } else {
             self.commit_claiming(resource, new, Some(present), options, &claims).await?
         };
@@ -379,11 +379,15 @@ impl Server {
         }
     }
 
-    /// Deletes an object from the store if it is still this version; `false` when it is not.
+    /// Deletes an object from the store if it is still this version: as it was, at the revision of its deletion.
     ///
     /// # Errors
     /// The store refused.
-    pub async fn remove(&self, resource: &Resource, present: &Object) -> Result<bool, Status> {
+    pub async fn remove(
+        &self,
+        resource: &Resource,
+        present: &Object,
+    ) -> Result<Option<Arc<Object>>, Status> {
         let place = (&*resource.storage_group, &*resource.storage_plural);
         let key = store_key(place.0, place.1, &present.namespace, &present.name);
         let mut transaction = Transaction {
@@ -398,9 +402,9 @@ impl Server {
             TransactionResult::Committed { revision } => {
                 self.caches.applied(revision.0).await;
                 self.release(resource, present);
-                Ok(true)
+                Ok(Some(Arc::new(present.at_revision(revision.0))))
             }
-            TransactionResult::Conflict { .. } => Ok(false),
+            TransactionResult::Conflict { .. } => Ok(None),
         }
     }
 

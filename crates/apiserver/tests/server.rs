@@ -8,6 +8,8 @@ mod audit;
 mod bench;
 #[path = "server/definitions.rs"]
 mod definitions;
+#[path = "server/deletions.rs"]
+mod deletions;
 #[path = "server/fairness.rs"]
 mod fairness;
 #[path = "server/front_proxy.rs"]

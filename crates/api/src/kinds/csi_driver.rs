@@ -20,6 +20,7 @@ pub(super) fn rows() -> Vec<Resource> {
         scope: Scope::Cluster,
         columns: columns(),
         needs_revision: true,
+        shows_deleted: true,
         ..row("storage.k8s.io", "v1", "CSIDriver", "csidrivers", &CsiDriver)
     }]
 }

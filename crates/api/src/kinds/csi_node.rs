@@ -26,6 +26,7 @@ pub(super) fn rows() -> Vec<Resource> {
             cells::age(),
         ],
         needs_revision: true,
+        shows_deleted: true,
         ..row("storage.k8s.io", "v1", "CSINode", "csinodes", &CsiNode)
     }]
 }

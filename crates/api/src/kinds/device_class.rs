@@ -19,6 +19,7 @@ pub(super) fn rows() -> Vec<Resource> {
         columns: vec![cells::age()],
         has_generation: true,
         off_by_default: version != "v1",
+        shows_deleted: true,
         ..row(devices::GROUP, version, "DeviceClass", PLURAL, &DeviceClass).stored_as(
             devices::GROUP,
             "v1",

@@ -30,6 +30,7 @@ pub(super) fn rows() -> Vec<Resource> {
         columns: columns(),
         has_status: true,
         has_generation: true,
+        orphans_by_default: true,
         ..row("batch", "v1", "Job", "jobs", &Job)
     }]
 }

@@ -31,6 +31,7 @@ pub(super) fn rows() -> Vec<Resource> {
         columns: vec![Column::new("Status", Cell::Pointer("/status/phase")), cells::age()],
         name_rule: NameRule::Label,
         has_status: true,
+        shows_deleted: true,
         ..row("", "v1", "Namespace", "namespaces", &Namespace)
     }]
 }

@@ -35,6 +35,7 @@ pub(super) fn rows() -> Vec<Resource> {
         subresources: vec![Subresource::STATUS],
         columns: columns(),
         has_status: true,
+        shows_deleted: true,
         ..row("", "v1", "PersistentVolume", "persistentvolumes", &PersistentVolume)
     }]
 }

@@ -27,6 +27,7 @@ pub(super) fn rows() -> Vec<Resource> {
         name_rule: NameRule::Subdomain,
         has_status: true,
         has_generation: true,
+        shows_deleted: true,
         ..row("", "v1", "Pod", "pods", &Pod)
     }]
 }

@@ -21,6 +21,7 @@ pub(super) fn rows() -> Vec<Resource> {
             ),
         ],
         has_generation: true,
+        shows_deleted: true,
         ..row("", "v1", "PodTemplate", "podtemplates", &PodTemplate)
     }]
 }

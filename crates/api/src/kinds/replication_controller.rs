@@ -24,6 +24,7 @@ pub(super) fn rows() -> Vec<Resource> {
         columns,
         has_status: true,
         has_generation: true,
+        orphans_by_default: true,
         ..row("", "v1", "ReplicationController", "replicationcontrollers", &ReplicationController)
     }]
 }

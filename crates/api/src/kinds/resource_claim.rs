@@ -39,6 +39,7 @@ pub(super) fn rows() -> Vec<Resource> {
             ],
             has_status: true,
             off_by_default: version != "v1",
+            shows_deleted: true,
             ..row(devices::GROUP, version, "ResourceClaim", PLURAL, strategy).stored_as(
                 devices::GROUP,
                 "v1",

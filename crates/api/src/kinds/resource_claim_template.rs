@@ -23,6 +23,7 @@ pub(super) fn rows() -> Vec<Resource> {
         Resource {
             columns: vec![cells::age()],
             off_by_default: version != "v1",
+            shows_deleted: true,
             ..row(devices::GROUP, version, KIND, PLURAL, strategy).stored_as(
                 devices::GROUP,
                 "v1",

@@ -65,6 +65,7 @@ pub(super) fn rows() -> Vec<Resource> {
             cells::age(),
         ],
         has_status: true,
+        shows_deleted: true,
         ..row("", "v1", "ResourceQuota", "resourcequotas", &ResourceQuota)
     }]
 }

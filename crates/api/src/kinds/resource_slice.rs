@@ -40,6 +40,7 @@ pub(super) fn rows() -> Vec<Resource> {
             ],
             has_generation: true,
             off_by_default: version != "v1",
+            shows_deleted: true,
             ..row(devices::GROUP, version, "ResourceSlice", PLURAL, strategy).stored_as(
                 devices::GROUP,
                 "v1",

@@ -41,6 +41,7 @@ pub(super) fn rows() -> Vec<Resource> {
         name_rule: NameRule::Label1035,
         has_status: true,
         create_on_update: true,
+        shows_deleted: true,
         ..row("", "v1", "Service", "services", &Service)
     }]
 }

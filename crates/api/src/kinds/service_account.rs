@@ -22,6 +22,7 @@ pub(super) fn rows() -> Vec<Resource> {
             Column::new("Secrets", Cell::Compute(|o, _| tree::list(o, "/secrets").len().into())),
             cells::age(),
         ],
+        shows_deleted: true,
         ..row("", "v1", "ServiceAccount", "serviceaccounts", &ServiceAccount)
     }]
 }

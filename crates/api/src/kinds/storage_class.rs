@@ -43,6 +43,7 @@ pub(super) fn rows() -> Vec<Resource> {
             ),
             cells::age(),
         ],
+        shows_deleted: true,
         ..row("storage.k8s.io", "v1", "StorageClass", "storageclasses", &StorageClass)
     }]
 }

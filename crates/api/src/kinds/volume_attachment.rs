@@ -33,6 +33,7 @@ pub(super) fn rows() -> Vec<Resource> {
         ],
         has_status: true,
         needs_revision: true,
+        shows_deleted: true,
         ..row("storage.k8s.io", "v1", "VolumeAttachment", "volumeattachments", &VolumeAttachment)
     }]
 }

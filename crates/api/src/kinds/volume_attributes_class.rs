@@ -24,6 +24,7 @@ pub(super) fn rows() -> Vec<Resource> {
             cells::age(),
         ],
         off_by_default: version != "v1",
+        shows_deleted: true,
         ..row(
             "storage.k8s.io",
             version,
