@@ -12,6 +12,7 @@ use client::limits::{WATCH_PAUSE_MAX, WATCH_PAUSE_MIN};
 use client::{Client, Source, Update, WatchScope};
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
+use http::header::{HeaderValue, USER_AGENT};
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 
@@ -28,6 +29,14 @@ use crate::watch::Filter;
 struct Direct {
     server: Arc<Server>,
     connection: Connection,
+    /// Under which it owns the fields that it writes.
+    agent: HeaderValue,
+}
+
+/// The component that a user stands for: `system:kube-scheduler`, and the kubelet of `system:node:a`.
+fn component(user: &str) -> &str {
+    let name = user.strip_prefix("system:").unwrap_or(user);
+    if name.starts_with("node:") { "kubelet" } else { name }
 }
 
 impl tower::Service<Request<kube::client::Body>> for Direct {
@@ -39,7 +48,8 @@ impl tower::Service<Request<kube::client::Body>> for Direct {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<kube::client::Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<kube::client::Body>) -> Self::Future {
+        request.headers_mut().entry(USER_AGENT).or_insert_with(|| self.agent.clone());
         let (server, connection) = (Arc::clone(&self.server), self.connection.clone());
         let request =
             request.map(|body| body.map_err(|error| BodyError(error.into())).boxed_unsync());
@@ -176,7 +186,26 @@ impl Following {
 /// A client of `server` in its own process, with `user`'s rights. Its informers run in `scope`.
 pub fn client(server: &Arc<Server>, user: User, scope: task::Scope) -> Client {
     let connection = Connection::of(user.clone());
-    let direct = Direct { server: Arc::clone(server), connection };
+    let agent = HeaderValue::from_str(component(&user.name));
+    // A name that no header can have is nobody's field manager either.
+    let agent = agent.unwrap_or(HeaderValue::from_static(""));
+    let direct = Direct { server: Arc::clone(server), connection, agent };
     let kube = kube::Client::new(direct, "default");
     Client::new(kube, Arc::new(Shared { server: Arc::clone(server), user }), scope)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_stands_for_a_component() {
+        for (user, name) in [
+            ("system:kube-controller-manager", "kube-controller-manager"),
+            ("system:node:a", "kubelet"),
+            ("jane", "jane"),
+        ] {
+            assert_eq!(component(user), name);
+        }
+    }
 }

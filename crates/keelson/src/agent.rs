@@ -74,12 +74,12 @@ async fn start(config: &AgentConfig, scope: &task::Scope) -> anyhow::Result<()> 
     let ways = Ways { server: config.server.clone(), authority };
     let identities = Identities { folder, clock: clock.clone(), scope: scope.child() };
     let bootstrap = ways.by_token(&token.secret)?;
-    let (shown, kubelet) = ways.by_certificate()?;
+    let (shown, kubelet) = ways.by_certificate("kubelet")?;
     identities.show(&kubelet_client(config), &shown, &bootstrap, &kubelet).await?;
     let facts = facts(&kubelet, &clock).await?;
-    let (shown, proxy) = ways.by_certificate()?;
+    let (shown, proxy) = ways.by_certificate("kube-proxy")?;
     identities.show(&component("proxy", "system:kube-proxy"), &shown, &kubelet, &kubelet).await?;
-    let (shown, dns) = ways.by_certificate()?;
+    let (shown, dns) = ways.by_certificate("coredns")?;
     identities.show(&component("dns", "system:coredns"), &shown, &kubelet, &kubelet).await?;
     let serving = Shown::nothing();
     let tls = mutual_tls(crate::pki::roots(&facts.client_ca_pem)?, Arc::clone(&serving))?;
@@ -103,13 +103,14 @@ struct Ways {
 
 impl Ways {
     fn by_token(&self, secret: &str) -> anyhow::Result<kube::Client> {
-        remote::client(&self.server, &self.authority, Shown::nothing(), Some(secret))
+        remote::client(&self.server, &self.authority, Shown::nothing(), Some(secret), "kubelet")
     }
 
     /// A client whose certificate is shown later.
-    fn by_certificate(&self) -> anyhow::Result<(Arc<Shown>, kube::Client)> {
+    fn by_certificate(&self, agent: &'static str) -> anyhow::Result<(Arc<Shown>, kube::Client)> {
         let shown = Shown::nothing();
-        let client = remote::client(&self.server, &self.authority, Arc::clone(&shown), None)?;
+        let client =
+            remote::client(&self.server, &self.authority, Arc::clone(&shown), None, agent)?;
         Ok((shown, client))
     }
 }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use http::header::{AUTHORIZATION, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderValue, USER_AGENT};
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
@@ -33,10 +33,12 @@ struct Remote {
     transport: Transport,
     server: Uri,
     bearer: Option<HeaderValue>,
+    /// Which component it is: whoever writes owns fields under this name.
+    agent: HeaderValue,
 }
 
 /// A client of `server`, which the authorities in `authority_pem` vouch for, under the certificate that is
-/// shown, or under a bearer token.
+/// shown, or under a bearer token. `agent` is the component's name.
 ///
 /// # Errors
 /// An authority cannot be read.
@@ -45,6 +47,7 @@ pub(crate) fn client(
     authority_pem: &str,
     shown: Arc<Shown>,
     token: Option<&str>,
+    agent: &'static str,
 ) -> anyhow::Result<kube::Client> {
     let tls = client_tls(crate::pki::roots(authority_pem)?, shown)?;
     let mut plain = HttpConnector::new();
@@ -70,7 +73,8 @@ pub(crate) fn client(
     if let Some(value) = &mut bearer {
         value.set_sensitive(true);
     }
-    let remote = Remote { transport, server: server.clone(), bearer };
+    let agent = HeaderValue::from_static(agent);
+    let remote = Remote { transport, server: server.clone(), bearer, agent };
     Ok(kube::Client::new(remote, "default"))
 }
 
@@ -90,6 +94,7 @@ impl tower::Service<Request<Body>> for Remote {
         if let Ok(uri) = Uri::from_parts(parts) {
             *request.uri_mut() = uri;
         }
+        request.headers_mut().insert(USER_AGENT, self.agent.clone());
         if let Some(bearer) = &self.bearer {
             request.headers_mut().insert(AUTHORIZATION, bearer.clone());
         }
