@@ -1,11 +1,9 @@
 //! EndpointSlices for every Service with a selector.
 
-use std::collections::BTreeMap;
-
 use client::{Client, Informer, Outcome, WorkQueue, run_workers};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use reconcile::endpoints::{groups, plan};
+use reconcile::endpoints::{groups, has_endpoints, plan};
 
 use crate::Context;
 use crate::endpoints::watch_services;
@@ -57,7 +55,7 @@ impl Worker {
         self.slices.synced().await;
         let Some(service) = self.services.get(namespace, name) else { return Ok(Outcome::Done) };
         let spec = service.spec.clone().unwrap_or_default();
-        if spec.selector.as_ref().is_none_or(BTreeMap::is_empty) {
+        if !has_endpoints(&spec) {
             return Ok(Outcome::Done);
         }
         let families = spec.ip_families.unwrap_or_else(|| vec!["IPv4".to_owned()]);

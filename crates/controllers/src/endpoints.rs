@@ -1,12 +1,10 @@
 //! The old `Endpoints` form of what stands behind a Service.
 
-use std::collections::BTreeMap;
-
 use client::{Change, Client, Informer, Outcome, WorkQueue, run_workers};
 use k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, PostParams};
-use reconcile::endpoints::{groups, selects, subsets};
+use reconcile::endpoints::{groups, has_endpoints, selects, subsets};
 
 use crate::Context;
 use crate::kinds::{name_of, namespace_gone, namespace_of, not_found};
@@ -96,7 +94,7 @@ impl Worker {
             return Ok(Outcome::Done);
         };
         let spec = service.spec.as_ref();
-        if spec.and_then(|spec| spec.selector.as_ref()).is_none_or(BTreeMap::is_empty) {
+        if !spec.is_some_and(has_endpoints) {
             return Ok(Outcome::Done);
         }
         let family = spec.and_then(|spec| spec.ip_families.as_ref()?.first().cloned());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{
     EndpointAddress, EndpointPort as CoreEndpointPort, EndpointSubset, ObjectReference, Pod,
-    Service, ServicePort,
+    Service, ServicePort, ServiceSpec,
 };
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -27,6 +27,12 @@ pub fn selects(selector: Option<&BTreeMap<String, String>>, pod: &Pod) -> bool {
     let Some(selector) = selector.filter(|selector| !selector.is_empty()) else { return false };
     let labels = pod.metadata.labels.as_ref();
     selector.iter().all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value))
+}
+
+/// Whether pods stand behind a Service: it selects some, and is not just another name for a host elsewhere.
+pub fn has_endpoints(service: &ServiceSpec) -> bool {
+    service.type_.as_deref() != Some("ExternalName")
+        && service.selector.as_ref().is_some_and(|selector| !selector.is_empty())
 }
 
 fn condition(pod: &Pod, kind: &str) -> bool {
@@ -296,13 +302,30 @@ fn core_port(port: &EndpointPort) -> CoreEndpointPort {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use k8s_openapi::api::core::v1::{
-        Container, ContainerPort, PodCondition, PodSpec, PodStatus, ServiceSpec,
-    };
+    use k8s_openapi::api::core::v1::{Container, ContainerPort, PodCondition, PodSpec, PodStatus};
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
     fn labels() -> BTreeMap<String, String> {
         BTreeMap::from([("app".to_owned(), "web".to_owned())])
+    }
+
+    #[test]
+    fn a_name_for_another_host_has_no_endpoints() {
+        let spec = |kind: Option<&str>, selector| ServiceSpec {
+            type_: kind.map(str::to_owned),
+            selector,
+            ..ServiceSpec::default()
+        };
+        let cases = [
+            (spec(None, Some(labels())), true),
+            (spec(Some("ClusterIP"), Some(labels())), true),
+            (spec(Some("ExternalName"), Some(labels())), false),
+            (spec(None, Some(BTreeMap::new())), false),
+            (spec(None, None), false),
+        ];
+        for (spec, expected) in cases {
+            assert_eq!(has_endpoints(&spec), expected, "{spec:?}");
+        }
     }
 
     fn service(port: ServicePort) -> Service {
