@@ -9,6 +9,8 @@ use std::{
     sync::{Arc, LazyLock, OnceLock},
 };
 
+use serde_json::Value;
+
 use crate::{
     Schema,
     defaults::default_of,
@@ -163,7 +165,8 @@ fn read(entry: &'static Entry) -> Arc<Node> {
 fn field(definition: &str, name: &str, rest: &'static str) -> Arc<Node> {
     let (shape, options) = rest.split_once(' ').unwrap_or((rest, ""));
     let default = default_of(definition, name);
-    if options.is_empty() && default.is_none() {
+    let values = crate::enums::values_of(definition, name);
+    if options.is_empty() && default.is_none() && values.is_none() {
         return shared(shape);
     }
     let mut node = Node::default();
@@ -174,7 +177,22 @@ fn field(definition: &str, name: &str, rest: &'static str) -> Arc<Node> {
     if let Some(default) = default {
         node.rare_mut().default = Some(default.into());
     }
+    if let Some(values) = values {
+        restrict(&mut node, values.map(Value::from).collect());
+    }
     Arc::new(node)
+}
+
+/// Says which values a field may have, or the items of a list.
+fn restrict(node: &mut Node, values: Vec<Value>) {
+    match &mut node.element {
+        Some(items) => {
+            let mut one = Node { kind: items.kind, ..Node::default() };
+            one.rare_mut().enum_values = values;
+            *items = Arc::new(one);
+        }
+        None => node.rare_mut().enum_values = values,
+    }
 }
 
 /// A node that says nothing but its shape. The commonest are one allocation for all uses.

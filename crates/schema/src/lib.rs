@@ -11,6 +11,7 @@
 mod builtin;
 mod defaults;
 mod descriptions;
+mod enums;
 mod limits;
 mod node;
 pub mod openapi;
