@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::discovery;
 use crate::health;
 use crate::request::{Query, RequestInfo};
-use crate::respond::{Answer, full, json_answer, ordered_answer, text_answer};
+use crate::respond::{self, Answer, full, json_answer, ordered_answer, text_answer};
 use crate::server::Server;
 
 /// Answers a path that is no resource.
@@ -41,7 +41,10 @@ pub(crate) async fn answer(
         ["apis", group, version] => resources(server, group, version),
         ["openapi", ..] => crate::openapi::answer(server, &segments, headers),
         [".well-known", "openid-configuration"] => Some(json_answer(200, &openid(server))),
-        ["openid", "v1", "jwks"] => Some(json_answer(200, &server.config.token_issuer.key_set())),
+        ["openid", "v1", "jwks"] => {
+            let keys = server.config.token_issuer.key_set().to_string();
+            Some(respond::answer(200, "application/jwk-set+json", full(keys)))
+        }
         ["metrics", "slis"] => Some(text_answer(200, server.health.render())),
         ["metrics"] => Some(text_answer(200, crate::metrics::render(server))),
         _ => None,

@@ -133,11 +133,16 @@ pub(crate) fn is_apply(call: &Call) -> bool {
     call.info.verb == "patch" && is_apply_patch(&call.headers)
 }
 
+/// What a server-side apply sends, in CBOR.
+pub(crate) const APPLY_CBOR: &str = "application/apply-patch+cbor";
+/// The same in YAML, or JSON, which is YAML.
+const APPLY_YAML: &str = "application/apply-patch+yaml";
+
 /// Whether a body is what a server-side apply sends.
 pub(crate) fn is_apply_patch(headers: &http::HeaderMap) -> bool {
     let media_type = headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    media_type
-        .is_some_and(|media_type| media_type.trim_start().starts_with("application/apply-patch"))
+    let media_type = media_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    [APPLY_YAML, APPLY_CBOR].iter().any(|known| media_type.eq_ignore_ascii_case(known))
 }
 
 /// An object of a kind in which nothing is set yet: what a new object is compared with.

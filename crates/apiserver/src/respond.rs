@@ -6,6 +6,8 @@ use std::sync::Arc;
 use api::object::Object;
 use api::resource::Resource;
 use api::status::Status;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use codec::{Accept, MediaType, Transform};
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -209,6 +211,24 @@ pub struct Form {
 }
 
 impl Form {
+    /// Kind and version of a list that is no table.
+    fn list_type(&self) -> (String, String) {
+        if self.transform_kind() == "PartialObjectMetadata" {
+            return ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned());
+        }
+        (self.resource.list_kind.to_string(), self.resource.api_version())
+    }
+
+    /// An empty list in this form, in base64: of it clients make the list that comes to them as a watch.
+    ///
+    /// # Errors
+    /// The kind has no such encoding.
+    pub(crate) fn list_blueprint(&self) -> Result<String, Status> {
+        let (kind, api_version) = self.list_type();
+        let list = json!({"kind": kind, "apiVersion": api_version, "metadata": {}, "items": []});
+        Ok(STANDARD.encode(self.encode(&list)?))
+    }
+
     /// Whether stored bytes can be sent as they are.
     pub fn is_stored_json(&self) -> bool {
         self.accept.media == MediaType::Json
@@ -338,11 +358,7 @@ pub fn list(
         out["metadata"] = list_meta.to_json();
         return Ok(answer(200, form.accept.media.content_type(), full(form.encode(&out)?)));
     }
-    let (kind, api_version) = if transform.is_empty() {
-        (form.resource.list_kind.to_string(), form.resource.api_version())
-    } else {
-        ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned())
-    };
+    let (kind, api_version) = form.list_type();
     if form.accept.media == MediaType::Json && !form.accept.pretty {
         let head = format!(
             "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{},\"items\":[",

@@ -24,6 +24,8 @@ use crate::server::Server;
 
 /// Marks the bookmark behind the initial events of a watch list (KEP-3157).
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+/// Beside it: an empty list in the form that the client asked for.
+const LIST_BLUEPRINT: &str = "kubernetes.io/initial-events-list-blueprint";
 
 /// Which objects and namespaces a watcher sees.
 #[derive(Clone, Debug, Default)]
@@ -389,6 +391,10 @@ impl Watcher {
         });
         if initial_end {
             object["metadata"]["annotations"] = json!({INITIAL_EVENTS_END: "true"});
+            // A kind without this encoding fails at its first object, or has none.
+            if let Ok(blueprint) = self.form.list_blueprint() {
+                object["metadata"]["annotations"][LIST_BLUEPRINT] = blueprint.into();
+            }
         }
         let object = self.form.transform(object, &revision.to_string());
         self.raw(out, "BOOKMARK", &object);

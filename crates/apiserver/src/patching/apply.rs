@@ -1,4 +1,4 @@
-//! Server-side apply: `application/apply-patch+yaml`.
+//! Server-side apply: `application/apply-patch+yaml`, and the same in CBOR.
 //!
 //! Merging, conflicts and ownership are `patch::apply`; here are the body, creation, and the errors.
 
@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::update_with_owners;
 use crate::call::{Body, Call, WriteOptions};
 use crate::handle::attributes;
-use crate::managed::{Context, Views, empty_form, set_owners};
+use crate::managed::{APPLY_CBOR, Context, Views, empty_form, set_owners};
 use crate::server::Server;
 use crate::write::{Part, Written};
 
@@ -120,10 +120,14 @@ fn finish(applied: &Value, result: Applied, old: &Value, schema: &Schema) -> Res
 /// # Errors
 /// 400 or 413.
 pub(crate) fn decode(body: &Body) -> Result<(Value, Vec<String>), Status> {
-    let decoded = codec::yaml::decode(&body.bytes, &Schema::any(), codec::Mode::Warn);
+    let (any, mode) = (Schema::any(), codec::Mode::Warn);
+    let (format, decoded) = match body.media_type.as_str() {
+        APPLY_CBOR => ("CBOR", codec::cbor::decode(&body.bytes, &any, mode)),
+        _ => ("YAML", codec::yaml::decode(&body.bytes, &any, mode)),
+    };
     let decoded = decoded.map_err(|error| match error {
         codec::DecodeError::TooLarge => Status::too_large(error.to_string()),
-        other => Status::bad_request(format!("error decoding YAML: {other}")),
+        other => Status::bad_request(format!("error decoding {format}: {other}")),
     })?;
     if !decoded.value.is_object() {
         let kind = patch::json::go_kind(&decoded.value);
@@ -240,4 +244,28 @@ fn conflict(conflicts: &Conflicts) -> Status {
     };
     status.details.causes = conflicts.0.iter().map(cause).collect();
     status
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_body_is_read_by_its_type() {
+        let object = json!({"kind": "ConfigMap", "data": {"a": "1"}});
+        let cbor = codec::cbor::encode(&object);
+        for (media_type, bytes) in [
+            ("application/apply-patch+yaml", object.to_string().into_bytes()),
+            ("application/apply-patch+yaml", b"{kind: ConfigMap, data: {a: '1'}}".to_vec()),
+            (APPLY_CBOR, cbor.clone()),
+        ] {
+            let body = Body { bytes: bytes.into(), media_type: media_type.to_owned() };
+            assert_eq!(decode(&body).unwrap(), (object.clone(), Vec::new()), "{media_type}");
+        }
+        let mixed =
+            Body { bytes: b"kind: ConfigMap".as_slice().into(), media_type: APPLY_CBOR.to_owned() };
+        assert!(decode(&mixed).unwrap_err().message.starts_with("error decoding CBOR: "));
+    }
 }

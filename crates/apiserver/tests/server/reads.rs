@@ -2,6 +2,8 @@
 
 use std::io::Read as _;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, admin};
@@ -152,5 +154,31 @@ async fn a_client_may_say_how_long_a_request_may_take() {
     let line = "POST /api/v1/namespaces/default/pods?timeout=10ms";
     let late = bench.ask(&admin(), line, pod).await;
     assert_eq!((late.code, &late.json()["reason"]), (504, &json!("Timeout")), "{}", late.text());
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_list_that_comes_as_a_watch_ends_with_what_an_empty_one_looks_like() {
+    let bench = Bench::start().await;
+    fill(&bench, 2, 1).await;
+    let options = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+    let watch = format!("GET {MAPS}?{options}&allowWatchBookmarks=true&timeoutSeconds=1");
+    let partial = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+    for (accept, kind, version) in [
+        ("application/json", "ConfigMapList", "v1"),
+        (partial, "PartialObjectMetadataList", "meta.k8s.io/v1"),
+    ] {
+        let told = bench.ask_with(&admin(), &watch, &[("accept", accept)], Value::Null).await;
+        let events: Vec<Value> =
+            told.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let kinds: Vec<&str> = events.iter().filter_map(|event| event["type"].as_str()).collect();
+        assert_eq!(kinds[..3], ["ADDED", "ADDED", "BOOKMARK"]);
+        let notes = &events[2]["object"]["metadata"]["annotations"];
+        assert_eq!(notes["k8s.io/initial-events-end"], "true");
+        let blueprint = notes["kubernetes.io/initial-events-list-blueprint"].as_str().unwrap();
+        let list: Value = serde_json::from_slice(&STANDARD.decode(blueprint).unwrap()).unwrap();
+        let empty = json!({"kind": kind, "apiVersion": version, "metadata": {}, "items": []});
+        assert_eq!(list, empty);
+    }
     bench.finish().await;
 }
