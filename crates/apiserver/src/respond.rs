@@ -328,7 +328,11 @@ pub struct ListMeta {
 
 impl ListMeta {
     fn to_json(&self) -> Value {
-        let mut out = json!({"resourceVersion": self.revision.to_string()});
+        let mut out = json!({});
+        // What is made up at each request has none.
+        if self.revision > 0 {
+            out["resourceVersion"] = json!(self.revision.to_string());
+        }
         if !self.next.is_empty() {
             out["continue"] = json!(self.next);
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use admission::User;
 use api::meta;
+use api::object::{self, Object};
 use api::status::Status;
 use authz::{Attributes, Decision};
 use serde_json::{Value, json};
@@ -13,7 +14,7 @@ use crate::body;
 use crate::call::{Body, Call};
 use crate::handle::text;
 use crate::metadata::seconds;
-use crate::respond::{Answer, json_answer};
+use crate::respond::{Answer, Form, ListMeta, list};
 use crate::server::Server;
 use crate::subresource;
 
@@ -29,7 +30,7 @@ pub(crate) async fn answer(
     let resource = &call.resource;
     let form = server.form(call)?;
     if call.info.verb != "create" {
-        return component_status(call);
+        return component_status(server, call, &form);
     }
     form.refuse_transform()?;
     let options = call.write_options()?;
@@ -79,24 +80,20 @@ pub(crate) async fn answer(
 }
 
 /// Deprecated and always healthy: what it once asked is now asked of `/readyz`.
-fn component_status(call: &Call) -> Result<Answer, Status> {
-    let one = |name: &str| {
-        json!({"kind": "ComponentStatus", "apiVersion": "v1", "metadata": {"name": name},
-            "conditions": [{"type": "Healthy", "status": "True", "message": "ok"}]})
+fn component_status(server: &Arc<Server>, call: &Call, form: &Form) -> Result<Answer, Status> {
+    let one = |name: &&str| {
+        let value = json!({"kind": "ComponentStatus", "apiVersion": "v1",
+            "metadata": {"name": name},
+            "conditions": [{"type": "Healthy", "status": "True", "message": "ok"}]});
+        Arc::new(Object::new(&value, object::encode(&value), Vec::new(), 0))
     };
     let names = ["controller-manager", "scheduler", "etcd-0"];
-    match (call.info.verb.as_str(), call.info.name.as_str()) {
-        ("list", _) => {
-            let items: Vec<Value> = names.iter().map(|name| one(name)).collect();
-            Ok(json_answer(
-                200,
-                &json!({"kind": "ComponentStatusList", "apiVersion": "v1",
-                "metadata": {}, "items": items}),
-            ))
-        }
-        ("get", name) if names.contains(&name) => Ok(json_answer(200, &one(name))),
-        _ => Err(call.not_found()),
+    if call.info.verb == "list" {
+        let all = names.iter().map(one).collect();
+        return list(server, form, all, &ListMeta::default());
     }
+    let found = names.iter().find(|name| **name == call.info.name).ok_or_else(|| call.not_found());
+    form.object(server, 200, &one(found?))
 }
 
 fn user_json(user: &User) -> Value {

@@ -49,3 +49,20 @@ async fn rules_are_those_of_roles() {
     let rules = said["status"]["resourceRules"].as_array().unwrap();
     assert_eq!(rules.iter().filter(|rule| **rule == everything).count(), 1, "{said}");
 }
+
+#[tokio::test]
+async fn the_state_of_components_comes_in_every_form() {
+    let bench = Bench::start().await;
+    let path = "GET /api/v1/componentstatuses";
+    let list = bench.ask(&admin(), path, Value::Null).await.json();
+    assert_eq!((&list["kind"], &list["metadata"]), (&json!("ComponentStatusList"), &json!({})));
+    let table = [("accept", "application/json;as=Table;g=meta.k8s.io;v=v1")];
+    let list = bench.ask_with(&admin(), path, &table, Value::Null).await.json();
+    let rows: Vec<&Value> =
+        list["rows"].as_array().unwrap().iter().map(|row| &row["cells"]).collect();
+    assert_eq!(rows[1], &json!(["scheduler", "Healthy", "ok", ""]), "{list}");
+    let one = bench.ask_with(&admin(), &format!("{path}/etcd-0"), &table, Value::Null).await;
+    assert_eq!(one.json()["rows"][0]["cells"][0], "etcd-0", "{}", one.text());
+    let none = bench.ask(&admin(), &format!("{path}/other"), Value::Null).await;
+    assert_eq!(none.code, 404);
+}
