@@ -317,6 +317,12 @@ impl Strategy for Grouped {
 
     fn from_storage(&self, object: &mut Value) {
         rename(object, false);
+        // The core kind has them always.
+        for field in ["reportingController", "reportingInstance"] {
+            if tree::at(object, &format!("/{field}")).is_some_and(tree::is_zero) {
+                tree::remove(object, field);
+            }
+        }
     }
 
     fn selectable_fields(&self, object: &Value) -> SelectableFields {
@@ -389,6 +395,9 @@ mod tests {
         Grouped.from_storage(&mut object);
         assert_eq!(object, sample());
         assert_eq!(show(&Grouped.validate(&object)), "");
+        let mut silent = json!({"reportingComponent": "", "reportingInstance": "", "reason": ""});
+        Grouped.from_storage(&mut silent);
+        assert_eq!(silent, json!({"reason": ""}));
     }
 
     #[test]
