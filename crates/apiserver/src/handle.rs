@@ -8,7 +8,7 @@ use api::resource::Resource;
 use api::status::Status;
 use authz::{Attributes, Decision};
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, USER_AGENT};
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -177,6 +177,12 @@ impl Server {
         mut asked: Asked,
     ) -> (Answer, Asked) {
         let resource = match self.way(&user, &asked) {
+            // It counts as a read, but of objects upstream serves none.
+            Ok(Way::Resource(_))
+                if request.method() == Method::HEAD && asked.info.subresource.is_empty() =>
+            {
+                return (status_answer(&Status::method_not_allowed()), asked);
+            }
             Ok(Way::Resource(resource)) => resource,
             Ok(Way::Backend(backend)) => {
                 let answer = aggregation::proxy::answer(self, &backend, &user, request).await;

@@ -47,6 +47,7 @@ async fn options_that_are_not_understood_do_nothing() {
         ),
         ("PUT ", map("a"), 405, NOT_ALLOWED.to_owned()),
         ("POST /a", map("a"), 405, NOT_ALLOWED.to_owned()),
+        ("HEAD /a", Value::Null, 405, NOT_ALLOWED.to_owned()),
         (
             "PUT /b",
             map("a"),
