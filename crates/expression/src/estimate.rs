@@ -2,6 +2,11 @@
 //!
 //! The model is upstream's: a step costs one, what walks a string a tenth of its characters, a loop
 //! its body times the largest size of its range. [`crate::evaluate`] counts with the same model.
+//!
+//! The estimate decides which rules a definition may have, so it is that of Kubernetes v1.32 to the last
+//! digit, with what upstream does not see: the size of what is found in a call's result, and of a map's
+//! keys. It is no bound on what an evaluation costs; that is counted. Unlike v1.32, variables of the macros
+//! with two of them, and of `cel.bind`, have the size of what they stand for (new rules could not use them).
 
 mod calls;
 mod size;
@@ -11,8 +16,7 @@ use std::sync::Arc;
 
 use crate::check::Checked;
 use crate::environment::Environment;
-use crate::shape::Shape;
-use crate::syntax::{Fold, Form, Node};
+use crate::syntax::{Fold, Form, Naming, Node, naming};
 use crate::types::Type;
 use crate::value::Value;
 
@@ -22,15 +26,18 @@ pub(crate) use calls::{
 };
 pub use size::CostEstimate;
 pub(crate) use size::scale;
-use size::{ONE, Range, ZERO};
+use size::{ANY, ONE, Range, ZERO};
 
 /// Upstream's costs of making values.
 pub(crate) const LIST_COST: u64 = 10;
 pub(crate) const MAP_COST: u64 = 30;
 pub(crate) const OBJECT_COST: u64 = 40;
 
-/// A path from a variable to a part of it.
-type Path = Option<Vec<Arc<str>>>;
+/// The variable whose shape bounds all sizes.
+const ROOT: &str = "self";
+
+/// A path from a variable to a part of it; empty for what no path leads to.
+type Path = Vec<Arc<str>>;
 
 /// Between what bounds the cost of a checked expression lies.
 pub(crate) fn cost(environment: &Environment, checked: &Checked) -> CostEstimate {
@@ -46,18 +53,27 @@ struct Fact {
     size: Option<Range>,
 }
 
+/// A local variable.
+struct Local {
+    name: Arc<str>,
+    fact: Fact,
+    /// What it costs to name it.
+    cost: CostEstimate,
+}
+
 struct Estimator<'a> {
     environment: &'a Environment,
     checked: &'a Checked,
     facts: HashMap<usize, Fact>,
-    /// Variables of folds with the paths of their values, innermost last.
-    scopes: Vec<(Arc<str>, Fact)>,
+    /// Variables of folds, innermost last.
+    scopes: Vec<Local>,
 }
 
-fn extended(path: &Path, step: &str) -> Path {
-    let mut path = path.clone()?;
+/// A path with one more step. One from nowhere has the step alone: upstream takes its first step for the
+/// variable, so that what is found in a result of a call is as large as the whole.
+fn extended(mut path: Path, step: &str) -> Path {
     path.push(step.into());
-    Some(path)
+    path
 }
 
 impl<'a> Estimator<'a> {
@@ -66,7 +82,7 @@ impl<'a> Estimator<'a> {
     }
 
     fn path(&self, node: &Node) -> Path {
-        self.facts.get(&node.id).and_then(|fact| fact.path.clone())
+        self.facts.get(&node.id).map(|fact| fact.path.clone()).unwrap_or_default()
     }
 
     fn set_path(&mut self, node: &Node, path: Path) {
@@ -77,67 +93,60 @@ impl<'a> Estimator<'a> {
         self.facts.entry(id).or_default().size = Some(size);
     }
 
-    fn shape(&self, path: &Path) -> Option<&Shape> {
-        let (variable, rest) = path.as_ref()?.split_first()?;
-        self.environment.variable(variable)?.at(rest)
+    /// The size that a schema allows. Upstream knows the shape of one variable only, and takes any other
+    /// (the old value, what a macro names) for that.
+    fn allowed(&self, path: &Path) -> Option<Range> {
+        let (variable, rest) = path.split_first()?;
+        let variables = [ROOT, &**variable];
+        let root = variables.into_iter().find_map(|name| self.environment.variable(name))?;
+        root.size_at(rest).map(|max| Range { min: 0, max })
     }
 
-    /// The size of a node's value: known, declared, one for what has no size, or anything.
+    /// The size of a node's value: known, allowed, one for what has no size, or anything.
     fn size(&self, node: &Node) -> Range {
-        let known = match &node.form {
-            Form::Literal(value) => Some(Range::exactly(match value {
-                Value::String(_) | Value::Bytes(_) => value.size().unwrap_or(0) as u64,
-                _ => 1,
-            })),
+        let path = self.path(node);
+        let known = self.computed(node).or_else(|| self.allowed(&path));
+        known.unwrap_or_else(|| unbounded(self.ty(node)))
+    }
+
+    /// The size of a node's value as the expression itself tells it.
+    fn computed(&self, node: &Node) -> Option<Range> {
+        let fact = self.facts.get(&node.id).and_then(|fact| fact.size);
+        fact.or_else(|| match &node.form {
+            // The name of a type is a variable to upstream, although its value is known.
+            Form::Literal(Value::Type(_)) => None,
+            Form::Literal(value @ (Value::String(_) | Value::Bytes(_))) => {
+                Some(Range::exactly(value.size().unwrap_or(0) as u64))
+            }
+            Form::Literal(_) => Some(Range::exactly(1)),
             Form::List(elements) => Some(Range::exactly(elements.len() as u64)),
             Form::Map(entries) => Some(Range::exactly(entries.len() as u64)),
             _ => None,
-        };
-        let computed = self.facts.get(&node.id).and_then(|fact| fact.size);
-        computed.or(known).unwrap_or_else(|| self.declared(&self.path(node), self.ty(node)))
+        })
     }
 
-    fn declared(&self, path: &Path, ty: &Type) -> Range {
-        // What has a shape but no size counts for nothing, as upstream has it.
-        if let Some(shape) = self.shape(path).filter(|shape| !shape.is_unknown()) {
-            return Range { min: 0, max: shape.size_max.unwrap_or(0) };
-        }
-        match ty {
-            Type::Bool
-            | Type::Int
-            | Type::Uint
-            | Type::Double
-            | Type::Timestamp
-            | Type::Duration => Range::exactly(1),
-            _ => Range { min: 0, max: u64::MAX },
-        }
-    }
-
-    /// The size of the items of a list, if they have one.
+    /// The size of the items of a list.
     fn element(&self, node: &Node) -> Option<(Type, Range)> {
         let Type::List(element) = self.ty(node) else { return None };
-        let path = extended(&self.path(node), "@items");
-        Some(((**element).clone(), self.declared(&path, element)))
+        let path = Some(self.path(node)).filter(|path| !path.is_empty());
+        let allowed = path.and_then(|path| self.allowed(&extended(path, "@items")));
+        Some(((**element).clone(), allowed.unwrap_or(ANY)))
     }
 
     fn node(&mut self, node: &Node) -> CostEstimate {
         match &node.form {
-            Form::Literal(_) => ZERO,
-            Form::Name(name) => {
-                let local = self.scopes.iter().rev().find(|(own, _)| own == name);
-                let fact = match local {
-                    Some((_, fact)) => fact.clone(),
-                    None => Fact { path: Some(vec![Arc::clone(name)]), size: None },
-                };
-                self.facts.insert(node.id, fact);
+            Form::Literal(Value::Type(ty)) => {
+                self.set_path(node, vec![ty.runtime_name().into()]);
                 ONE
             }
+            Form::Literal(_) => ZERO,
+            Form::Name(name) => self.name(node, name),
             Form::Select { operand, field, test } => {
                 let cost = self.node(operand);
                 if *test {
                     return cost;
                 }
-                self.set_path(node, extended(&self.path(operand), field));
+                self.set_path(node, extended(self.path(operand), field));
                 match self.ty(operand) {
                     Type::Map(_) | Type::Object(_) => cost.plus(ONE),
                     _ => cost,
@@ -163,34 +172,91 @@ impl<'a> Estimator<'a> {
         }
     }
 
-    fn fold(&mut self, node: &Node, fold: &Fold) -> CostEstimate {
-        let before = self.node(&fold.range).plus(self.node(&fold.initial));
-        let range = self.path(&fold.range);
-        let is_map = matches!(self.ty(&fold.range), Type::Map(_));
-        let (first, second) = match (&fold.second, is_map) {
-            (_, true) => (extended(&range, "@keys"), extended(&range, "@values")),
-            (None, false) => (extended(&range, "@items"), None),
-            (Some(_), false) => (None, extended(&range, "@items")),
+    fn name(&mut self, node: &Node, name: &Arc<str>) -> CostEstimate {
+        let (fact, cost) = match self.scopes.iter().rev().find(|local| local.name == *name) {
+            Some(local) => (local.fact.clone(), local.cost),
+            None => (Fact { path: vec![Arc::clone(name)], size: None }, ONE),
         };
+        self.facts.insert(node.id, fact);
+        cost
+    }
+
+    fn fold(&mut self, node: &Node, fold: &Fold) -> CostEstimate {
         let depth = self.scopes.len();
-        // An accumulator has no path; what `cel.bind` names has that of its value.
-        let size = self.facts.get(&fold.initial.id).and_then(|fact| fact.size);
-        let bound = matches!(&fold.range.form, Form::List(elements) if elements.is_empty());
-        let path = if bound { self.path(&fold.initial) } else { None };
-        let size = if bound { Some(self.size(&fold.initial)).or(size) } else { None };
-        self.scopes.push((Arc::clone(&fold.accumulator), Fact { path, size }));
-        self.scopes.push((Arc::clone(&fold.variable), Fact { path: first, size: None }));
+        let cost = match naming(fold) {
+            Some(naming) => self.naming(node, fold, naming),
+            None => self.turns(node, fold),
+        };
+        self.scopes.truncate(depth);
+        cost
+    }
+
+    /// A loop.
+    fn turns(&mut self, node: &Node, fold: &Fold) -> CostEstimate {
+        let before = self.node(&fold.range).plus(self.node(&fold.initial));
+        let (first, second) = self.parts(fold);
+        self.bind(&fold.accumulator, Fact::default());
+        let depth = self.scopes.len();
+        self.bind(&fold.variable, Fact { path: first, size: None });
         if let Some(name) = &fold.second {
-            self.scopes.push((Arc::clone(name), Fact { path: second, size: None }));
+            self.bind(name, Fact { path: second, size: None });
         }
         let turn = self.node(&fold.condition).plus(self.node(&fold.step));
-        self.scopes.truncate(depth + 1);
-        let after = self.node(&fold.result);
         self.scopes.truncate(depth);
+        let after = self.node(&fold.result);
         let turns = self.size(&fold.range);
-        let size = if bound { self.size(&fold.result) } else { turns };
-        self.set_size(node.id, size);
+        self.set_size(node.id, turns);
         before.plus(after).plus(turns.times(turn))
+    }
+
+    /// The paths of what a loop's variables stand for.
+    fn parts(&self, fold: &Fold) -> (Path, Path) {
+        let range = self.path(&fold.range);
+        let part = |step| extended(range.clone(), step);
+        match (self.ty(&fold.range), &fold.second) {
+            (Type::Map(_), _) => (part("@keys"), part("@values")),
+            (Type::List(_), None) => (part("@items"), Path::new()),
+            (Type::List(_), Some(_)) => (Path::new(), part("@items")),
+            _ => (Path::new(), Path::new()),
+        }
+    }
+
+    /// A value with a name, which macros write as a loop over nothing.
+    fn naming(&mut self, node: &Node, fold: &Fold, naming: Naming) -> CostEstimate {
+        let value = self.node(&fold.initial);
+        let made = value.plus(CostEstimate::exactly(LIST_COST));
+        let name = Arc::clone(&fold.accumulator);
+        let own = Fact { path: self.path(&fold.initial), size: self.computed(&fold.initial) };
+        let (fact, before, cost) = match naming {
+            // Upstream writes the target of `optMap` out wherever it is used.
+            Naming::Target => (own, ZERO, value),
+            // Upstream takes what `optMap` names for a variable of its own.
+            Naming::Mapped => (Fact { path: vec![Arc::clone(&name)], size: None }, made, ONE),
+            Naming::Plain => (own, made, ONE),
+        };
+        self.scopes.push(Local { name, fact, cost });
+        let after = self.node(&fold.result);
+        let size = match naming {
+            // As long as the loop is.
+            Naming::Mapped => Range::exactly(0),
+            Naming::Target | Naming::Plain => self.size(&fold.result),
+        };
+        self.set_size(node.id, size);
+        before.plus(after)
+    }
+
+    fn bind(&mut self, name: &Arc<str>, fact: Fact) {
+        self.scopes.push(Local { name: Arc::clone(name), fact, cost: ONE });
+    }
+}
+
+/// The size of a value of which only the type is known.
+fn unbounded(ty: &Type) -> Range {
+    match ty {
+        Type::Bool | Type::Int | Type::Uint | Type::Double | Type::Timestamp | Type::Duration => {
+            Range::exactly(1)
+        }
+        _ => ANY,
     }
 }
 

@@ -24,6 +24,8 @@ const DURATION_BYTES_MIN: u64 = 3;
 const DATE_TIME_BYTES_MAX: u64 = 32;
 /// Bytes that a character may have.
 const CHARACTER_BYTES_MAX: u64 = 4;
+/// What every resource has, whatever its schema says.
+const RESOURCE_FIELDS: [&str; 3] = ["apiVersion", "kind", "metadata"];
 
 /// The type of a variable or of a part of it, with the sizes that its schema allows.
 #[derive(Clone, Debug)]
@@ -90,23 +92,18 @@ impl Shape {
         self.ty == Type::Dyn && self.size_max.is_none()
     }
 
-    /// The part at a path of fields, `@items`, `@keys` and `@values`.
-    pub(crate) fn at(&self, path: &[Arc<str>]) -> Option<&Self> {
-        let mut shape = self;
-        for step in path {
-            shape = match &**step {
-                "@items" | "@values" => shape.element.as_deref()?,
-                "@keys" => return None,
-                name => match shape.fields.get(name) {
-                    Some(field) => field,
-                    // A field of a map is one of its values.
-                    None => {
-                        shape.element.as_deref().filter(|_| matches!(shape.ty, Type::Map(_)))?
-                    }
-                },
-            };
+    /// The largest size of the part at a path of fields, `@items`, `@keys` and `@values`; none if there
+    /// is no such part or nothing is known of it. What has no size counts for nothing, as upstream has it.
+    pub(crate) fn size_at(&self, path: &[Arc<str>]) -> Option<u64> {
+        let Some((step, rest)) = path.split_first() else {
+            return (!self.is_unknown()).then(|| self.size_max.unwrap_or(0));
+        };
+        match &**step {
+            "@items" | "@values" => self.element.as_deref()?.size_at(rest),
+            // A schema cannot bound the keys of a map, and upstream counts them for nothing.
+            "@keys" => (matches!(self.ty, Type::Map(_)) && rest.is_empty()).then_some(0),
+            name => self.fields.get(name)?.size_at(rest),
         }
-        Some(shape)
     }
 
     fn sized(ty: Type, size_max: u64, bytes_min: u64) -> Self {
@@ -159,28 +156,41 @@ fn map(schema: &Schema, name: &str, depth: usize) -> Option<Shape> {
 fn object(schema: &Schema, resource: bool, name: &str, depth: usize) -> Shape {
     let mut fields = BTreeMap::new();
     let mut bytes_min = 2;
-    for (field, property) in schema.properties() {
-        if resource && field == "metadata" {
-            continue;
-        }
-        let Some(escaped) = escape(field) else { continue };
-        let inner = of_schema(&property, false, &format!("{name}.{escaped}"), depth + 1);
-        let Some(shape) = inner else { continue };
+    let mut add = |field: &str, shape: Shape, defaulted: bool| {
         let required = schema.required().iter().any(|required| required == field);
-        if required && property.default().is_none() {
+        if required && !defaulted {
             bytes_min += field.len() as u64 + shape.bytes_min + 4;
         }
-        fields.insert(Arc::from(&*escaped), shape);
+        // What no expression can name takes room in a request all the same.
+        if let Some(escaped) = escape(field) {
+            fields.insert(Arc::from(&*escaped), shape);
+        }
+    };
+    for (field, property) in schema.properties() {
+        if resource && RESOURCE_FIELDS.contains(&field) {
+            continue;
+        }
+        let inner_name = format!("{name}.{}", escape(field).unwrap_or_default());
+        if let Some(shape) = of_schema(&property, false, &inner_name, depth + 1) {
+            add(field, shape, property.default().is_some());
+        }
     }
     if resource {
-        let text = || Shape::sized(Type::String, REQUEST_BYTES_MAX - 2, STRING_BYTES_MIN);
-        for field in ["apiVersion", "kind"] {
-            fields.insert(field.into(), text());
+        for field in RESOURCE_FIELDS {
+            add(field, resource_field(field, name), false);
         }
-        let metadata = [("generateName".into(), text()), ("name".into(), text())];
-        fields.insert("metadata".into(), assemble(&format!("{name}.metadata"), metadata.into(), 2));
     }
     assemble(name, fields, bytes_min)
+}
+
+/// What expressions see of a field that every resource has.
+fn resource_field(field: &str, name: &str) -> Shape {
+    let text = || Shape::sized(Type::String, REQUEST_BYTES_MAX - 2, STRING_BYTES_MIN);
+    if field != "metadata" {
+        return text();
+    }
+    let fields = [("generateName".into(), text()), ("name".into(), text())];
+    assemble(&format!("{name}.metadata"), fields.into(), 2)
 }
 
 fn assemble(name: &str, fields: BTreeMap<Arc<str>, Shape>, bytes_min: u64) -> Shape {

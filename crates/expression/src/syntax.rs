@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::value::Value;
 
+pub(crate) use macros::{Naming, naming};
 pub(crate) use parser::{Parsed, parse, qualified};
 
 /// The accumulator of every fold that a macro makes.

@@ -1,5 +1,7 @@
 //! Expressions in, values and faults out.
 
+mod costs;
+
 use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
@@ -153,6 +155,7 @@ type(1) == int && type('a') == string && type([]) == list && type({}) == map && 
 self.namespace == 'ns' && has(self.namespace) && url('https:://kubernetes.io/').getHostname() == ''
 optional.ofNonZeroValue(timestamp('0001-01-01T00:00:00Z')) == optional.none() && !has(self.empty)
 dyn('a') != 1 && null == null && dyn(null) != 1
+format.dns1123Label().validate('abc') != null && null != optional.none() && optional.of(1) != null
 {'a': {'b': [1]}} == {'a': {'b': [1]}} && {1: 'a'}[1] == 'a' && {1: 'a'}[dyn(1u)] == 'a' && {true: 1}[true] == 1
 google.protobuf.Duration == type(duration('1s')) && [1, 2][dyn(1.0)] == 2
 "#;
@@ -209,6 +212,7 @@ fn faults_read_as_upstreams() {
         ("self.name && true", "expected type 'bool' but found 'string'"),
         ("self.name + 1", "found no matching overload for '_+_' applied to '(string, int)'"),
         ("self.name == 1", "found no matching overload for '_==_' applied to '(string, int)'"),
+        ("self.name == null", "found no matching overload for '_==_' applied to '(string, null)'"),
         (
             "self.name.startsWith(1)",
             "found no matching overload for 'startsWith' applied to 'string.(int)'",
@@ -261,6 +265,10 @@ fn costs_are_estimated_as_upstream_does() {
         // Per item: the condition (2), the accumulator, the item, and comparing one character.
         ("self.list.all(x, x == 'a')", 2 + 1 + 5 * (2 + 1 + 1 + 1)),
         ("self.list.exists(x, self.list.exists(y, x == y))", 2 + 1 + 5 * (3 + 1 + 3 + 5 * 8)),
+        // With two variables the value has the size of an item, and what `cel.bind` names that of its
+        // value, unlike in Kubernetes v1.32, where new rules may use neither.
+        ("self.list.all(i, x, x.contains('abc'))", 2 + 1 + 5 * (2 + 1 + 1 + 2)),
+        ("cel.bind(x, self.name, x.contains('abc'))", 10 + 2 + 1 + 4),
     ] {
         assert_eq!(max(text), expected, "{text}");
     }

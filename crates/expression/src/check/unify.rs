@@ -123,7 +123,10 @@ impl Bindings {
 
 /// Types that `null` is a value of.
 fn nullable(ty: &Type) -> bool {
-    matches!(ty, Type::Object(_) | Type::Opaque(_) | Type::Timestamp | Type::Duration)
+    matches!(
+        ty,
+        Type::Object(_) | Type::Opaque(_) | Type::Optional(_) | Type::Timestamp | Type::Duration
+    )
 }
 
 fn less_specific(a: &Type, b: &Type) -> bool {

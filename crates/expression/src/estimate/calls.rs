@@ -18,6 +18,8 @@ pub(crate) const NAMED_FORMAT_CHARACTERS: f64 = 128.0;
 /// Characters per requirement of a selector, and what a requirement costs.
 pub(crate) const SELECTOR_REQUIREMENTS: f64 = 0.5;
 pub(crate) const SELECTOR_REQUIREMENT_COST: f64 = 50.0;
+/// The longest that a format is, as upstream has it.
+const FORMAT_NAME_CHARACTERS: u64 = 64;
 /// The largest address in bytes, and the smallest.
 const ADDRESS: Range = Range { min: 4, max: 16 };
 
@@ -64,7 +66,7 @@ impl Estimator<'_> {
                 "index_map" => "@values",
                 _ => continue,
             };
-            self.set_path(node, extended(&self.path(operands[0]), step));
+            self.set_path(node, extended(self.path(operands[0]), step));
         }
         if let Some(size) = size {
             self.set_size(node.id, size);
@@ -85,7 +87,7 @@ impl Estimator<'_> {
     fn standard(&self, id: &str, operands: &[&Node]) -> Option<Estimate> {
         let size = |index: usize| operands.get(index).map(|node| self.size(node));
         Some(match id {
-            "equals" | "not_equals" if self.is_opaque(operands) => (ONE, None),
+            "equals" if let Some(cost) = self.equality(operands) => (cost, None),
             "equals"
             | "not_equals"
             | "less_string"
@@ -111,7 +113,8 @@ impl Estimator<'_> {
                 let (text, part) = (size(0)?.costs(CHARACTER_COST), size(1)?.costs(CHARACTER_COST));
                 (text.times(part), None)
             }
-            "matches_string" | "matches" => (self.regex(operands)?, None),
+            // The function of that name (not the method) costs one.
+            "matches_string" => (self.regex(operands)?, None),
             "string_to_bytes" => {
                 let text = size(0)?;
                 let bytes = Range { min: text.min, max: text.max.saturating_mul(4) };
@@ -133,8 +136,21 @@ impl Estimator<'_> {
         })
     }
 
-    fn is_opaque(&self, operands: &[&Node]) -> bool {
-        operands.iter().all(|node| matches!(self.ty(node), Type::Opaque(_)))
+    /// What it costs to compare two values of a library's type. Upstream has no such rule for `!=`, which
+    /// counts them for boundless.
+    fn equality(&self, operands: &[&Node]) -> Option<CostEstimate> {
+        let [left, right] = operands else { return None };
+        let Type::Opaque(name) = self.ty(left) else { return None };
+        if self.ty(left) != self.ty(right) {
+            return None;
+        }
+        let longest = match *name {
+            "kubernetes.NamedFormat" => FORMAT_NAME_CHARACTERS,
+            // Upstream looks at the right side only.
+            "kubernetes.URL" => self.computed(right).map_or(1, |size| size.max),
+            _ => 1,
+        };
+        Some(Range { min: 1, max: longest }.costs(CHARACTER_COST))
     }
 
     fn regex(&self, operands: &[&Node]) -> Option<CostEstimate> {
@@ -150,13 +166,9 @@ impl Estimator<'_> {
             "fieldSelector" | "labelSelector" => (selector(size(1)?), None),
             "isSorted" | "sum" | "max" | "min" | "indexOf" | "lastIndexOf" | "sort"
             | "distinct" => self.traversal(operands.first()?),
-            "url"
-            | "isURL"
-            | "lowerAscii"
-            | "upperAscii"
-            | "substring"
-            | "trim"
-            | "jsonpatch.escapeKey" => (size(0)?.costs(CHARACTER_COST), size(0)),
+            "url" | "lowerAscii" | "upperAscii" | "substring" | "trim" | "jsonpatch.escapeKey" => {
+                (size(0)?.costs(CHARACTER_COST), size(0))
+            }
             "replace" => {
                 (size(0)?.costs(2.0 * CHARACTER_COST), Some(replaced(size(0)?, size(1)?, size(2)?)))
             }
@@ -259,9 +271,10 @@ fn replaced(text: Range, from: Range, to: Range) -> Range {
     Range { min, max }
 }
 
+/// The most parts, if the expression says. Upstream reads a negative limit as a very large one.
 fn split_limit(operands: &[&Node]) -> Option<u64> {
     match &operands.get(2)?.form {
-        Form::Literal(Value::Int(most)) => u64::try_from(*most).ok(),
+        Form::Literal(Value::Int(most)) => Some(most.cast_unsigned()),
         _ => None,
     }
 }

@@ -41,6 +41,9 @@ pub(super) struct Range {
     pub(super) max: u64,
 }
 
+/// The size of what nothing is known of.
+pub(super) const ANY: Range = Range { min: 0, max: u64::MAX };
+
 impl Range {
     pub(super) const fn exactly(size: u64) -> Self {
         Self { min: size, max: size }
@@ -76,8 +79,5 @@ impl Range {
     reason = "the cast stops at the largest number, which is what is wanted"
 )]
 pub(crate) fn scale(number: u64, factor: f64) -> u64 {
-    if number == u64::MAX {
-        return u64::MAX;
-    }
     (number as f64 * factor).ceil() as u64
 }

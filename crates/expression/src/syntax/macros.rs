@@ -11,6 +11,33 @@ use crate::value::Value;
 
 /// The variable of a fold that loops over nothing.
 const UNUSED: &str = "#unused";
+/// What `optMap` and `optFlatMap` name their target.
+const TARGET: &str = "@target";
+
+/// What a fold that loops over nothing gives a name to. The estimate of the cost tells them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Naming {
+    /// The target of `optMap` or `optFlatMap`.
+    Target,
+    /// The value in that target.
+    Mapped,
+    /// Anything else.
+    Plain,
+}
+
+/// What a fold names, if that is all it does.
+pub(crate) fn naming(fold: &Fold) -> Option<Naming> {
+    if &*fold.variable != UNUSED {
+        return None;
+    }
+    if &*fold.accumulator == TARGET {
+        return Some(Naming::Target);
+    }
+    let Form::Call { target: Some(target), .. } = &fold.initial.form else {
+        return Some(Naming::Plain);
+    };
+    Some(if is_name(target, TARGET) { Naming::Mapped } else { Naming::Plain })
+}
 
 /// What became of a call.
 pub(super) enum Expansion {
@@ -152,7 +179,6 @@ fn opt_map(
         return Err(Fault { offset: name.offset, message });
     };
     // The target is named first, so that it is evaluated once.
-    const TARGET: &str = "@target";
     let method = |builder: &mut Builder, function: &str| {
         let target = Some(Box::new(builder.name(offset, TARGET)?));
         let form = Form::Call { function: function.into(), target, arguments: Vec::new() };
