@@ -3,6 +3,9 @@
 use std::sync::Arc;
 
 use api::status::Status;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
 use http::Request;
 use http::header::{
@@ -45,6 +48,49 @@ pub(crate) enum Messages {
     Lines,
     /// Each piece as it comes, as bytes.
     Pieces,
+    /// Each piece as it comes, as text in base64.
+    Encoded,
+}
+
+impl Messages {
+    /// The messages for a client that has agreed on a protocol.
+    fn under(self, protocol: Option<&str>) -> Self {
+        match (self, protocol) {
+            (Self::Pieces, Some(BASE64)) => Self::Encoded,
+            _ => self,
+        }
+    }
+
+    /// The messages of a piece of the body.
+    fn of(self, piece: Bytes) -> Vec<Message> {
+        match self {
+            Self::Lines => {
+                let lines = piece.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+                lines.filter_map(|line| std::str::from_utf8(line).ok().map(Message::text)).collect()
+            }
+            Self::Pieces => vec![Message::Binary(piece)],
+            Self::Encoded => vec![Message::text(STANDARD.encode(&piece))],
+        }
+    }
+}
+
+const BASE64: &str = "base64.binary.k8s.io";
+const PROTOCOLS: [&str; 2] = ["binary.k8s.io", BASE64];
+
+/// What the client and this server agree on; nothing, where the client names no protocol.
+///
+/// # Errors
+/// 403: a log is wanted under unknown protocols only.
+fn agree(offered: Option<&str>, messages: Messages) -> Result<Option<&'static str>, Status> {
+    let Some(offered) = offered.filter(|it| !it.is_empty()) else { return Ok(None) };
+    let known = |name: &str| PROTOCOLS.into_iter().find(|it| *it == name.trim());
+    let chosen = offered.split(',').find_map(known);
+    // Watches do not care for protocols.
+    if chosen.is_none() && messages == Messages::Pieces {
+        let text = format!("requested protocol(s) are not supported: {offered}");
+        return Err(Status::failure(403, "Forbidden", text));
+    }
+    Ok(chosen)
 }
 
 /// Whether the client asks for a WebSocket.
@@ -56,7 +102,7 @@ pub(crate) fn is_wanted(call: &Call) -> bool {
 /// Carries a body to the client in messages of a WebSocket.
 ///
 /// # Errors
-/// 400: the handshake is not one.
+/// 400: the handshake is not one. 403: its protocols are unknown.
 pub(crate) fn carry(
     server: &Arc<Server>,
     call: &Call,
@@ -68,6 +114,9 @@ pub(crate) fn carry(
         return Err(Status::bad_request("missing Sec-WebSocket-Key"));
     };
     let accept = derive_accept_key(key.as_bytes());
+    let offered = call.headers.get(SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.to_str().ok());
+    let protocol = agree(offered, messages)?;
+    let messages = messages.under(protocol);
     let upgraded = hyper::upgrade::on(&mut request);
     let (open, streaming) = Streaming::begin();
     server.scope.spawn_until_cancelled("body over a WebSocket", async move {
@@ -88,14 +137,8 @@ pub(crate) fn carry(
     if let Ok(accept) = HeaderValue::from_str(&accept) {
         headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
     }
-    let protocol = call.headers.get(SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.to_str().ok());
-    let chosen = protocol.and_then(|list| {
-        list.split(',')
-            .map(str::trim)
-            .find(|name| matches!(*name, "binary.k8s.io" | "base64.binary.k8s.io"))
-    });
-    if let Some(chosen) = chosen.and_then(|name| HeaderValue::from_str(name).ok()) {
-        headers.insert(SEC_WEBSOCKET_PROTOCOL, chosen);
+    if let Some(protocol) = protocol {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
     }
     Ok(answer)
 }
@@ -121,15 +164,8 @@ where
             frame = body.frame() => {
                 let Some(Ok(frame)) = frame else { break };
                 let Ok(chunk) = frame.into_data() else { continue };
-                if messages == Messages::Pieces {
-                    if socket.send(Message::Binary(chunk)).await.is_err() {
-                        return;
-                    }
-                    continue;
-                }
-                for line in chunk.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-                    let Ok(text) = std::str::from_utf8(line) else { continue };
-                    if socket.send(Message::text(text)).await.is_err() {
+                for message in messages.of(chunk) {
+                    if socket.send(message).await.is_err() {
                         return;
                     }
                 }
@@ -149,7 +185,6 @@ where
 mod tests {
     use std::time::Duration;
 
-    use bytes::Bytes;
     use tokio_tungstenite::tungstenite::protocol::frame::Frame;
     use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
@@ -212,5 +247,54 @@ mod tests {
             drop((client, lines));
             serving.await.unwrap();
         }
+    }
+
+    #[test]
+    fn protocols_of_logs_are_known_ones() {
+        let cases = [
+            (None, Some(Messages::Pieces), None),
+            (Some(""), Some(Messages::Pieces), None),
+            (Some("binary.k8s.io"), Some(Messages::Pieces), Some("binary.k8s.io")),
+            (Some(BASE64), Some(Messages::Encoded), Some(BASE64)),
+            (Some("other, base64.binary.k8s.io"), Some(Messages::Encoded), Some(BASE64)),
+            (Some("channel.k8s.io"), None, None),
+        ];
+        for (offered, messages, protocol) in cases {
+            let agreed = agree(offered, Messages::Pieces);
+            let got = agreed.as_ref().ok().map(|chosen| Messages::Pieces.under(*chosen));
+            assert_eq!(got, messages, "{offered:?}");
+            match agreed {
+                Ok(chosen) => assert_eq!(chosen, protocol, "{offered:?}"),
+                Err(status) => assert_eq!(status.code, 403, "{offered:?}"),
+            }
+            let watch = agree(offered, Messages::Lines).map(|it| Messages::Lines.under(it));
+            assert_eq!(watch.ok(), Some(Messages::Lines), "{offered:?}");
+        }
+    }
+
+    /// What a client hears of a body of two pieces under a protocol.
+    async fn heard(protocol: Option<&str>) -> Vec<Message> {
+        let (ours, theirs) = tokio::io::duplex(1024);
+        let pieces = ["a\nb\n", "\u{e4}"].map(|it| Ok(Bytes::from_static(it.as_bytes())));
+        let body = crate::respond::stream(futures::stream::iter(pieces));
+        let messages = Messages::Pieces.under(agree(protocol, Messages::Pieces).unwrap());
+        let serving = tokio::spawn(async move {
+            send(accept_frames(ours).await, body, messages).await;
+        });
+        let client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
+        let messages = client.filter_map(|it| async { it.ok().filter(|it| !it.is_close()) });
+        let messages = messages.collect().await;
+        serving.await.unwrap();
+        messages
+    }
+
+    #[tokio::test]
+    async fn logs_in_base64_are_text() {
+        let text = ["YQpiCg==", "w6Q="].map(Message::text);
+        assert_eq!(heard(Some("base64.binary.k8s.io")).await, text);
+        let bytes =
+            ["a\nb\n", "\u{e4}"].map(|it| Message::Binary(Bytes::from_static(it.as_bytes())));
+        assert_eq!(heard(Some("binary.k8s.io")).await, bytes);
+        assert_eq!(heard(None).await, bytes);
     }
 }

@@ -68,6 +68,8 @@ pub const STREAM_BUFFER_BYTES: usize = 64 << 10;
 pub const STREAM_IDLE_MAX: Duration = Duration::from_secs(4 * 3600);
 /// How long a client of a stream has to close it when all has been said.
 pub const FAREWELL_MAX: Duration = Duration::from_secs(2);
+/// How long a process has to read what a client typed before it left.
+pub const INPUT_LINGER_MAX: Duration = Duration::from_secs(30);
 /// Bytes read from a log in one step.
 pub const LOG_CHUNK_BYTES: usize = 64 << 10;
 /// Longest line of a log that is handed out in one piece, in bytes.

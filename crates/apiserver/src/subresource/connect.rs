@@ -29,6 +29,8 @@ use crate::websocket::{self, Messages};
 
 /// How long a target may take to accept a connection.
 const DIAL_MAX: std::time::Duration = std::time::Duration::from_secs(30);
+/// How long a target has to read what a client said before it left.
+const LAST_WORDS_MAX: std::time::Duration = std::time::Duration::from_secs(30);
 /// Headers that concern one connection only.
 const HOP_BY_HOP: &[&str] =
     &["keep-alive", "proxy-authenticate", "proxy-authorization", "trailer", "authorization"];
@@ -509,39 +511,62 @@ async fn join(client_side: hyper::upgrade::OnUpgrade, target_side: hyper::upgrad
     }
 }
 
-/// Copies both ways until both have ended. That the target listens no more is no reason to keep its last words from the
-/// client: each way ends by itself, and what is left of the other has a moment to arrive.
+/// Copies both ways until both have ended. That one side listens no more is no reason to keep its last words from the
+/// other: each way ends by itself, and what is left of the other has a moment to arrive.
 async fn carry<C, T>(client: C, target: T) -> std::io::Result<()>
 where
     C: AsyncRead + AsyncWrite,
     T: AsyncRead + AsyncWrite,
 {
-    let (mut from_client, mut to_client) = tokio::io::split(client);
-    let (mut from_target, mut to_target) = tokio::io::split(target);
-    let onward = async {
-        let copied = tokio::io::copy(&mut from_client, &mut to_target).await;
-        let closed = to_target.shutdown().await;
-        copied.and(closed)
-    };
-    let back = async {
-        let copied = tokio::io::copy(&mut from_target, &mut to_client).await;
-        let closed = to_client.shutdown().await;
-        copied.and(closed)
-    };
-    let (mut onward, mut back) = (std::pin::pin!(onward), std::pin::pin!(back));
+    let (from_client, to_client) = tokio::io::split(client);
+    let (from_target, to_target) = tokio::io::split(target);
+    let mut onward = std::pin::pin!(carry_one_way(from_client, to_target));
+    let mut back = std::pin::pin!(carry_one_way(from_target, to_client));
     tokio::select! {
-        ended = &mut back => {
-            // Whoever closes with something unread takes back what is on its way.
-            let _in_time = tokio::time::timeout(STREAM_LINGER_MAX, onward).await;
+        (ended, from_target) = &mut back => {
+            if ended.is_err() {
+                let last_words = async { tokio::join!(onward, read_away(from_target)) };
+                let _in_time = tokio::time::timeout(LAST_WORDS_MAX, last_words).await;
+            } else {
+                // Whoever closes with something unread takes back what is on its way.
+                let _in_time = tokio::time::timeout(STREAM_LINGER_MAX, onward).await;
+            }
             ended
         }
-        ended = &mut onward => match ended {
-            Ok(()) => back.await,
-            Err(error) => {
-                let _in_time = tokio::time::timeout(STREAM_LINGER_MAX, back).await;
-                Err(error)
+        (ended, _) = &mut onward => {
+            let back = async {
+                let (ended, from_target) = back.await;
+                if ended.is_err() {
+                    let reading = read_away(from_target);
+                    let _in_time = tokio::time::timeout(LAST_WORDS_MAX, reading).await;
+                }
+                ended
+            };
+            if ended.is_ok() {
+                return back.await;
             }
-        },
+            let _in_time = tokio::time::timeout(LAST_WORDS_MAX, back).await;
+            ended
+        }
+    }
+}
+
+/// Copies one way to its end, and gives back what may have more to say to somebody else.
+async fn carry_one_way<R, W>(mut from: R, mut to: W) -> (std::io::Result<()>, R)
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let copied = tokio::io::copy(&mut from, &mut to).await;
+    let closed = to.shutdown().await;
+    (copied.and(closed), from)
+}
+
+/// Reads what nobody wants: who cannot write might not read either, and who closes with something unread takes back
+/// what is on its way.
+async fn read_away<R: AsyncRead + Unpin>(mut from: R) {
+    if let Err(error) = tokio::io::copy(&mut from, &mut tokio::io::sink()).await {
+        tracing::debug!(%error, "a proxied stream broke");
     }
 }
 
@@ -562,6 +587,23 @@ mod tests {
         client.read_to_end(&mut heard).await.unwrap();
         assert_eq!(heard, b"last words");
         drop(client);
+        let _broken = carrying.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_client_said_before_it_left_arrives_at_a_target_that_talks() {
+        use tokio::io::{AsyncReadExt as _, duplex};
+        let (mut client, near) = duplex(10_000);
+        let (far, mut target) = duplex(64);
+        client.write_all(&[b'x'; 10_000]).await.unwrap();
+        drop(client);
+        let carrying = tokio::spawn(carry(near, far));
+        // More than fits, and nobody wants it.
+        let _gone = target.write_all(&[b'y'; 10_000]).await;
+        let mut heard = Vec::new();
+        target.read_to_end(&mut heard).await.unwrap();
+        assert_eq!(heard.len(), 10_000);
+        drop(target);
         let _broken = carrying.await.unwrap();
     }
 

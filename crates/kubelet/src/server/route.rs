@@ -197,12 +197,14 @@ fn upgraded(response: Response<()>) -> Result<Response<Body>, RequestError> {
 
 fn stream_options(query: &Query) -> Result<StreamOptions, RequestError> {
     let on = |name: &str| matches!(first(query, name), Some("1" | "true"));
+    let tty = on("tty");
     let options = StreamOptions {
         command: all(query, "command"),
-        tty: on("tty"),
+        tty,
         stdin: on("input"),
         stdout: on("output"),
-        stderr: on("error"),
+        // A terminal has one output.
+        stderr: on("error") && !tty,
     };
     if !options.stdin && !options.stdout && !options.stderr {
         return Err(RequestError::bad("you must specify at least 1 of stdin, stdout, stderr"));

@@ -9,16 +9,19 @@ use cri::{
     AttachRequest, BoxDuplex, BoxRead, BoxWrite, ContainerState, ContainerStatus, ExecRequest,
     TerminalSize,
 };
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use http::StatusCode;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use podlife::observed::{Observed, pod_labels};
 use podlife::pod;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{LogOptions, RequestError};
 use crate::Kubelet;
+use crate::limits::{FAREWELL_MAX, INPUT_LINGER_MAX};
 use crate::logs::read;
 
 /// Which container.
@@ -69,12 +72,20 @@ impl std::fmt::Debug for ClientStreams {
     }
 }
 
-/// Streams that the runtime has opened, ready to be joined with a client's.
-#[derive(Debug)]
+/// Streams that the runtime opens when they are joined with a client's: a client that has not agreed on a
+/// protocol yet must not start anything, and hears of what cannot start in the session.
 pub struct Session {
-    streams: cri::Streams,
+    opening: BoxFuture<'static, cri::Result<cri::Streams>>,
+    /// What is attempted, in the words for a failure.
+    attempt: &'static str,
     /// Whether the client leaves when it has nothing more to type, while the process goes on.
     ends_with_input: bool,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("attempt", &self.attempt).finish_non_exhaustive()
+    }
 }
 
 impl Kubelet {
@@ -196,10 +207,10 @@ impl Kubelet {
         all.any(|it| it.name == name && it.state.as_ref().is_some_and(|it| it.waiting.is_some()))
     }
 
-    /// Starts a command in a container.
+    /// A command in a container, to be started.
     ///
     /// # Errors
-    /// There is no such container, or the command cannot be started.
+    /// There is no such container.
     pub async fn exec(
         &self,
         target: &Target,
@@ -214,15 +225,15 @@ impl Kubelet {
             stdout: options.stdout,
             stderr: options.stderr && !options.tty,
         };
-        let streams = self.shared.runtime.exec(&request).await;
-        let streams = streams.map_err(|error| RequestError::internal(&error))?;
-        Ok(Session { streams, ends_with_input: false })
+        let runtime = Arc::clone(&self.shared.runtime);
+        let opening = async move { runtime.exec(&request).await }.boxed();
+        Ok(Session { opening, attempt: "executing command in container", ends_with_input: false })
     }
 
-    /// Joins a container's first process.
+    /// A container's first process, to be joined.
     ///
     /// # Errors
-    /// There is no such container, or it cannot be joined.
+    /// There is no such container.
     pub async fn attach(
         &self,
         target: &Target,
@@ -237,11 +248,12 @@ impl Kubelet {
             stdout: options.stdout,
             stderr: options.stderr && !tty,
         };
-        let streams = self.shared.runtime.attach(&request).await;
-        let streams = streams.map_err(|error| RequestError::internal(&error))?;
+        let runtime = Arc::clone(&self.shared.runtime);
+        let opening = async move { runtime.attach(&request).await }.boxed();
         // A process whose input ends with the client's is followed to its own end, as containerd does it.
         let closes_input = container.stdin_once.unwrap_or(false) && !tty;
-        Ok(Session { streams, ends_with_input: options.stdin && !closes_input })
+        let ends_with_input = options.stdin && !closes_input;
+        Ok(Session { opening, attempt: "attaching to container", ends_with_input })
     }
 
     /// Runs a command to its end and answers what it wrote.
@@ -296,42 +308,77 @@ impl Kubelet {
 }
 
 impl Session {
-    /// Joins the streams with the client's until the process ends, and tells the client how it ended.
-    pub async fn join(self, client: ClientStreams) {
-        let cri::Streams { stdin, stdout, stderr, resize, exit } = self.streams;
-        let ClientStreams {
-            stdin: typed,
-            stdout: shown,
-            stderr: shown_errors,
-            mut error,
-            resize: sizes,
-        } = client;
-        let typing = async {
-            copy_input(typed, stdin).await;
-            if !self.ends_with_input {
-                std::future::pending::<()>().await;
+    /// Opens the streams and joins them with the client's until the process ends, and tells the client how it ended.
+    /// A client that has `left` ends the session when the process has got what it typed, but not much later.
+    pub async fn join(self, client: ClientStreams, left: impl Future<Output = ()>) {
+        let Self { opening, attempt, ends_with_input } = self;
+        let ClientStreams { stdin, stdout, stderr, mut error, resize } = client;
+        let result = match opening.await {
+            Ok(streams) => {
+                let (delivered, delivery) = oneshot::channel();
+                let typing = Typing { typed: stdin, delivered, ends_session: ends_with_input };
+                let carrying = carry(streams, typing, [stdout, stderr], resize);
+                tokio::select! {
+                    result = carrying => result,
+                    () = linger(left, delivery) => return,
+                }
             }
+            Err(refused) => Err(refused),
         };
-        let sizes = async {
-            copy_sizes(sizes, resize).await;
-            // The terminal keeps its last size.
-            std::future::pending::<Infallible>().await
-        };
-        let outputs = async {
-            tokio::join!(copy_output(stdout, shown), copy_output(stderr, shown_errors));
-            exit.await
-        };
-        let result = tokio::select! {
-            // What the process has said already is told first.
-            biased;
-            result = outputs => result,
-            () = typing => Ok(0),
-            never = sizes => match never {},
-        };
-        let text = status_of(result).to_string();
+        let text = status_of(attempt, result).to_string();
         // A client that has gone away does not read how it ended.
         let _gone = error.write_all(text.as_bytes()).await;
         let _gone = error.shutdown().await;
+    }
+}
+
+/// What the client types.
+struct Typing {
+    typed: Option<BoxRead>,
+    /// Dropped when the process has got all of it.
+    delivered: oneshot::Sender<Infallible>,
+    /// Whether the client leaves with it.
+    ends_session: bool,
+}
+
+/// Resolves when a client has left for long enough: the process has got what was typed, and has had a moment to
+/// make something of it.
+async fn linger(left: impl Future<Output = ()>, delivery: oneshot::Receiver<Infallible>) {
+    left.await;
+    let _in_time = tokio::time::timeout(INPUT_LINGER_MAX, delivery).await;
+    let _moment = tokio::time::timeout(FAREWELL_MAX, std::future::pending::<()>()).await;
+}
+
+/// Carries everything both ways until the process ends.
+async fn carry(
+    streams: cri::Streams,
+    typing: Typing,
+    [shown, shown_errors]: [Option<BoxWrite>; 2],
+    sizes: Option<BoxRead>,
+) -> cri::Result<i32> {
+    let cri::Streams { stdin, stdout, stderr, resize, exit } = streams;
+    let typing = async {
+        copy_input(typing.typed, stdin).await;
+        drop(typing.delivered);
+        if !typing.ends_session {
+            std::future::pending::<()>().await;
+        }
+    };
+    let sizes = async {
+        copy_sizes(sizes, resize).await;
+        // The terminal keeps its last size.
+        std::future::pending::<Infallible>().await
+    };
+    let outputs = async {
+        tokio::join!(copy_output(stdout, shown), copy_output(stderr, shown_errors));
+        exit.await
+    };
+    tokio::select! {
+        // What the process has said already is told first.
+        biased;
+        result = outputs => result,
+        () = typing => Ok(0),
+        never = sizes => match never {},
     }
 }
 
@@ -344,15 +391,12 @@ async fn copy_input(from: Option<BoxRead>, to: Option<BoxWrite>) {
 
 async fn copy_output(from: Option<BoxRead>, to: Option<BoxWrite>) {
     let Some(mut from) = from else { return };
-    match to {
-        Some(mut to) => {
-            let _closed = tokio::io::copy(&mut from, &mut to).await;
-            let _closed = to.shutdown().await;
-        }
-        None => {
-            let _closed = tokio::io::copy(&mut from, &mut tokio::io::sink()).await;
-        }
+    if let Some(mut to) = to {
+        let _closed = tokio::io::copy(&mut from, &mut to).await;
+        let _closed = to.shutdown().await;
     }
+    // That nobody listens must not kill the process before it has read what was typed.
+    let _closed = tokio::io::copy(&mut from, &mut tokio::io::sink()).await;
 }
 
 async fn copy_sizes(from: Option<BoxRead>, to: Option<mpsc::Sender<TerminalSize>>) {
@@ -369,8 +413,8 @@ async fn copy_sizes(from: Option<BoxRead>, to: Option<mpsc::Sender<TerminalSize>
     }
 }
 
-/// The `Status` that tells a client how its command ended.
-pub fn status_of(result: cri::Result<i32>) -> Value {
+/// The `Status` that tells a client how its command ended, or that the attempt failed.
+fn status_of(attempt: &str, result: cri::Result<i32>) -> Value {
     match result {
         Ok(0) => json!({"metadata": {}, "status": "Success"}),
         Ok(code) => json!({
@@ -378,12 +422,18 @@ pub fn status_of(result: cri::Result<i32>) -> Value {
             "message": format!("command terminated with non-zero exit code: exit status {code}"),
             "details": {"causes": [{"reason": "ExitCode", "message": code.to_string()}]},
         }),
-        Err(error) => json!({
-            "metadata": {}, "status": "Failure", "reason": "InternalError", "code": 500,
-            "message": format!("Internal error occurred: error executing command in container: {}", error.rpc_text()),
-            "details": {"causes": [{"message": error.rpc_text()}]},
-        }),
+        // Upstream's runtimes tell it themselves: no call stands between, that would add its code.
+        Err(error) => internal_error(&format!("error {attempt}: {error}")),
     }
+}
+
+/// The `Status` of a failure of the server.
+pub(super) fn internal_error(cause: &str) -> Value {
+    json!({
+        "metadata": {}, "status": "Failure", "reason": "InternalError", "code": 500,
+        "message": format!("Internal error occurred: {cause}"),
+        "details": {"causes": [{"message": cause}]},
+    })
 }
 
 #[cfg(test)]
@@ -409,8 +459,9 @@ mod tests {
             error: Box::pin(error),
             resize: None,
         };
-        let session = Session { streams, ends_with_input };
-        let joined = tokio::spawn(session.join(client));
+        let opening = std::future::ready(Ok(streams)).boxed();
+        let session = Session { opening, attempt: "attaching to container", ends_with_input };
+        let joined = tokio::spawn(session.join(client, std::future::pending()));
         let mut typed = [0; 5];
         process.read_exact(&mut typed).await.unwrap();
         assert_eq!(&typed, b"typed");

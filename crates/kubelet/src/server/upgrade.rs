@@ -78,11 +78,7 @@ pub(super) fn join(
             tracing::debug!("a client did not open the streams that it announced");
             return;
         };
-        tokio::select! {
-            () = session.join(client) => {}
-            // The client is gone.
-            () = gone(&mut streams) => {}
-        }
+        session.join(client, gone(&mut streams)).await;
     });
     Ok(response)
 }

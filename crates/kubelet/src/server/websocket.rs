@@ -1,29 +1,35 @@
 //! Sessions over WebSocket: every message begins with the number of its channel.
 
+mod forward;
+mod protocol;
+
+use std::convert::Infallible;
+
 use bytes::Bytes;
 use cri::{BoxRead, BoxWrite};
-use futures::stream::{BoxStream, SelectAll};
+use futures::stream::{BoxStream, SelectAll, SplitSink, SplitStream};
 use futures::{SinkExt as _, StreamExt as _};
-use http::header::{
-    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, UPGRADE,
-};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream};
+use tokio::sync::oneshot;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_util::io::ReaderStream;
 
 use super::RequestError;
-use super::session::{ClientStreams, Session, StreamOptions, Target};
+use super::session::{ClientStreams, Session, StreamOptions};
 use crate::Kubelet;
 use crate::limits::{
-    FAREWELL_MAX, STREAM_BUFFER_BYTES, STREAM_IDLE_MAX, WEBSOCKET_MESSAGE_BYTES_MAX,
+    FAREWELL_MAX, INPUT_LINGER_MAX, STREAM_BUFFER_BYTES, STREAM_IDLE_MAX,
+    WEBSOCKET_MESSAGE_BYTES_MAX,
 };
+pub(super) use forward::forward;
+use protocol::{Agreed, Ending, Framing, agree};
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
@@ -32,17 +38,6 @@ const ERROR: u8 = 3;
 const RESIZE: u8 = 4;
 /// Version 5: the next byte names a channel that the client has closed.
 const CLOSE: u8 = 255;
-
-/// The first version, which tools without client libraries still ask for, tells the end of a session as
-/// text, and only where it failed.
-const FIRST: &str = "channel.k8s.io";
-const PROTOCOLS: [&str; 3] = ["v5.channel.k8s.io", "v4.channel.k8s.io", FIRST];
-/// SPDY within WebSocket.
-const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
-const FORWARD_PROTOCOLS: [&str; 2] = [TUNNEL, "v4.channel.k8s.io"];
-
-/// Ports that one request may name: each takes two of the 256 channels.
-const PORTS_MAX: usize = 100;
 
 type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
 
@@ -56,32 +51,6 @@ pub(super) fn is_upgrade(headers: &HeaderMap) -> bool {
             .any(|it| it.split(',').any(|part| part.trim().eq_ignore_ascii_case(wanted)))
     };
     has(UPGRADE, "websocket") && has(CONNECTION, "upgrade")
-}
-
-/// The response that agrees, and the socket to come.
-fn agree(
-    request: &mut Request<Incoming>,
-    supported: &[&'static str],
-) -> Result<(Response<()>, &'static str, hyper::upgrade::OnUpgrade), RequestError> {
-    let headers = request.headers();
-    let offered = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|it| it.to_str().ok());
-    let offered: Vec<&str> = offered.flat_map(|it| it.split(',').map(str::trim)).collect();
-    let chosen = supported.iter().find(|it| offered.contains(*it)).copied();
-    let chosen = chosen.ok_or_else(|| {
-        RequestError::bad(format!("unable to upgrade: no supported subprotocol among {offered:?}"))
-    })?;
-    let key = headers
-        .get(SEC_WEBSOCKET_KEY)
-        .ok_or_else(|| RequestError::bad("unable to upgrade: missing Sec-WebSocket-Key header"))?;
-    let response = Response::builder()
-        .status(StatusCode::SWITCHING_PROTOCOLS)
-        .header(CONNECTION, "Upgrade")
-        .header(UPGRADE, "websocket")
-        .header(SEC_WEBSOCKET_ACCEPT, derive_accept_key(key.as_bytes()))
-        .header(SEC_WEBSOCKET_PROTOCOL, chosen)
-        .body(())
-        .map_err(|error| RequestError::bad(error.to_string()))?;
-    Ok((response, chosen, hyper::upgrade::on(request)))
 }
 
 async fn socket(upgrade: hyper::upgrade::OnUpgrade) -> Option<Socket> {
@@ -114,23 +83,17 @@ fn output(channel: u8, outputs: &mut SelectAll<BoxStream<'static, Bytes>>) -> Bo
     Box::pin(near)
 }
 
-/// The channel that tells how a session ended: a status, or for the first version a text on failure.
-fn error_output(protocol: &str, outputs: &mut SelectAll<BoxStream<'static, Bytes>>) -> BoxWrite {
-    if protocol != FIRST {
-        return output(ERROR, outputs);
-    }
-    let (near, far) = tokio::io::duplex(STREAM_BUFFER_BYTES);
-    let failure = async move {
-        let mut text = Vec::new();
-        let mut far = far;
+/// The channel that tells how a session ended.
+fn error_output(ending: Ending, outputs: &mut SelectAll<BoxStream<'static, Bytes>>) -> BoxWrite {
+    let (near, mut far) = tokio::io::duplex(STREAM_BUFFER_BYTES);
+    let told = async move {
+        let mut status = Vec::new();
         // What arrived before the other side broke off is all there is.
-        let _broken = far.read_to_end(&mut text).await;
-        let status: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
-        let failed = status["status"] == "Failure";
-        let message = status["message"].as_str().filter(|_| failed)?;
-        Some(Bytes::from([&[ERROR], message.as_bytes()].concat()))
+        let _broken = far.read_to_end(&mut status).await;
+        let told = ending.tell(status).filter(|told| !told.is_empty())?;
+        Some(Bytes::from([&[ERROR], told.as_slice()].concat()))
     };
-    outputs.push(futures::stream::once(failure).filter_map(|it| async { it }).boxed());
+    outputs.push(futures::stream::once(told).filter_map(|it| async { it }).boxed());
     Box::pin(near)
 }
 
@@ -141,33 +104,44 @@ pub(super) fn join(
     session: Session,
     options: StreamOptions,
 ) -> Result<Response<()>, RequestError> {
-    let (response, protocol, upgrade) = agree(&mut request, &PROTOCOLS)?;
-    let closes = protocol.starts_with("v5");
+    let Agreed { response, protocol, upgrade } = agree(&mut request, protocol::COMMAND)?;
     kubelet.shared.scope.spawn_until_cancelled("WebSocket session", async move {
         let Some(socket) = socket(upgrade).await else { return };
-        let mut outputs = SelectAll::new();
-        let (stdin_far, stdin): (DuplexStream, DuplexStream) =
-            tokio::io::duplex(STREAM_BUFFER_BYTES);
-        let (resize_far, resize) = tokio::io::duplex(4096);
-        let client = ClientStreams {
-            stdin: options.stdin.then(|| -> BoxRead { Box::pin(stdin) }),
-            stdout: options.stdout.then(|| output(STDOUT, &mut outputs)),
-            stderr: (options.stderr && !options.tty).then(|| output(STDERR, &mut outputs)),
-            error: error_output(protocol, &mut outputs),
-            resize: Some(Box::pin(resize)),
+        let (client, inputs, outputs) = channels(protocol, &options);
+        let (leaving, left) = oneshot::channel::<Infallible>();
+        let pump = async {
+            pump(socket, Framing::of(protocol), inputs, outputs).await;
+            drop(leaving);
         };
-        let inputs = Inputs { stdin: Some(stdin_far), resize: resize_far, closes };
-        let pump = pump(socket, inputs, outputs);
-        let mut pump = std::pin::pin!(pump);
-        tokio::select! {
-            // A client that is gone ends the session.
-            () = &mut pump => {}
-            () = session.join(client) => pump.await,
-        }
+        let left = async {
+            let _left = left.await;
+        };
+        tokio::join!(pump, session.join(client, left));
     });
     Ok(response)
 }
 
+/// The session's ends of the channels, and the client's.
+fn channels(
+    protocol: &str,
+    options: &StreamOptions,
+) -> (ClientStreams, Inputs, SelectAll<BoxStream<'static, Bytes>>) {
+    let mut outputs = SelectAll::new();
+    let (stdin_far, stdin) = tokio::io::duplex(STREAM_BUFFER_BYTES);
+    let (resize_far, resize) = tokio::io::duplex(4096);
+    let client = ClientStreams {
+        stdin: options.stdin.then(|| -> BoxRead { Box::pin(stdin) }),
+        stdout: options.stdout.then(|| output(STDOUT, &mut outputs)),
+        stderr: (options.stderr && !options.tty).then(|| output(STDERR, &mut outputs)),
+        error: error_output(Ending::of(protocol), &mut outputs),
+        resize: Some(Box::pin(resize)),
+    };
+    let closes = protocol::closes_channels(protocol);
+    let inputs = Inputs { stdin: Some(stdin_far), resize: resize_far, closes };
+    (client, inputs, outputs)
+}
+
+/// Where the client's channels lead. Dropping it ends them; what is on its way still arrives.
 struct Inputs {
     stdin: Option<DuplexStream>,
     resize: DuplexStream,
@@ -207,26 +181,43 @@ fn farewell() -> Message {
 /// for each other: a process that does not read must still be able to write.
 async fn pump<S: AsyncRead + AsyncWrite + Unpin>(
     socket: WebSocketStream<S>,
-    mut inputs: Inputs,
+    framing: Framing,
+    inputs: Inputs,
     outputs: SelectAll<BoxStream<'static, Bytes>>,
 ) {
-    let (sink, mut source) = socket.split();
-    let incoming = async {
-        loop {
-            match tokio::time::timeout(STREAM_IDLE_MAX, source.next()).await {
-                Ok(Some(Ok(Message::Binary(bytes)))) => inputs.take(&bytes).await,
-                Ok(Some(Ok(Message::Text(text)))) => inputs.take(text.as_bytes()).await,
-                Ok(Some(Ok(Message::Close(_)) | Err(_)) | None) | Err(_) => return,
-                Ok(Some(Ok(_))) => {}
-            }
-        }
-    };
-    let mut incoming = std::pin::pin!(incoming);
-    tokio::select! {
-        () = &mut incoming => {}
-        () = send_all(sink, outputs) => {
+    let (sink, source) = socket.split();
+    let mut incoming = std::pin::pin!(receive(source, framing, inputs));
+    let patience = tokio::select! {
+        () = &mut incoming => return,
+        sent = send_all(sink, framing, outputs) => match sent {
             // Whoever closes with something unread takes back what is on its way: the client closes first.
-            let _in_time = tokio::time::timeout(FAREWELL_MAX, incoming).await;
+            Sent::All => FAREWELL_MAX,
+            // It has left, but what it said before may not have been read.
+            Sent::Unheard => INPUT_LINGER_MAX,
+        },
+    };
+    let _in_time = tokio::time::timeout(patience, incoming).await;
+}
+
+/// Takes the client's messages until it leaves.
+async fn receive<S: AsyncRead + AsyncWrite + Unpin>(
+    mut source: SplitStream<WebSocketStream<S>>,
+    framing: Framing,
+    mut inputs: Inputs,
+) {
+    loop {
+        match tokio::time::timeout(STREAM_IDLE_MAX, source.next()).await {
+            Ok(Some(Ok(Message::Close(_)))) => {
+                // The answer to it is sent by reading on.
+                let _in_time = tokio::time::timeout(FAREWELL_MAX, source.next()).await;
+                return;
+            }
+            Ok(Some(Ok(message))) => {
+                if let Some(message) = framing.content(message) {
+                    inputs.take(&message).await;
+                }
+            }
+            Ok(Some(Err(_)) | None) | Err(_) => return,
         }
     }
 }
@@ -238,7 +229,7 @@ pub(super) async fn take_all<S: AsyncRead + AsyncWrite + Unpin>(io: S) -> u64 {
     let inputs = Inputs { stdin: Some(stdin_far), resize: resize_far, closes: true };
     let mut outputs = SelectAll::new();
     outputs.push(futures::stream::pending().boxed());
-    let pump = pump(server_side(io).await, inputs, outputs);
+    let pump = pump(server_side(io).await, Framing::Binary, inputs, outputs);
     let (mut typed, mut sizes) = (tokio::io::sink(), tokio::io::sink());
     let typed = tokio::io::copy(&mut stdin, &mut typed);
     let sizes = tokio::io::copy(&mut resize, &mut sizes);
@@ -246,142 +237,28 @@ pub(super) async fn take_all<S: AsyncRead + AsyncWrite + Unpin>(io: S) -> u64 {
     typed.unwrap_or(0) + sizes.unwrap_or(0)
 }
 
+/// How sending ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    /// There is nothing more to say.
+    All,
+    /// The client does not listen any more.
+    Unheard,
+}
+
 /// Sends every piece of output and says farewell.
 async fn send_all<S: AsyncRead + AsyncWrite + Unpin>(
-    mut sink: futures::stream::SplitSink<WebSocketStream<S>, Message>,
+    mut sink: SplitSink<WebSocketStream<S>, Message>,
+    framing: Framing,
     mut outputs: SelectAll<BoxStream<'static, Bytes>>,
-) {
+) -> Sent {
     while let Some(piece) = outputs.next().await {
-        if sink.send(Message::Binary(piece)).await.is_err() {
-            return;
+        if sink.send(framing.message(piece)).await.is_err() {
+            return Sent::Unheard;
         }
     }
     // Whether the client still reads the farewell makes no difference.
     let _gone = sink.send(farewell()).await;
     let _gone = sink.close().await;
-}
-
-/// Goes on to WebSocket and forwards ports: two channels for each, data and error, each opened by the
-/// port's number.
-pub(super) fn forward(
-    kubelet: &Kubelet,
-    mut request: Request<Incoming>,
-    target: Target,
-    ports: Vec<u16>,
-) -> Result<Response<()>, RequestError> {
-    let (response, protocol, upgrade) = agree(&mut request, &FORWARD_PROTOCOLS)?;
-    if protocol == TUNNEL {
-        return Ok(tunnel(kubelet, response, upgrade, target));
-    }
-    if ports.is_empty() || ports.len() > PORTS_MAX {
-        return Err(RequestError::bad("query parameter \"port\" is required"));
-    }
-    let kubelet = kubelet.clone();
-    let scope = kubelet.shared.scope.clone();
-    scope.spawn_until_cancelled("WebSocket port forward", async move {
-        let Some(socket) = socket(upgrade).await else { return };
-        let mut outputs: SelectAll<BoxStream<'static, Bytes>> = SelectAll::new();
-        let mut writers: Vec<Option<BoxWrite>> = Vec::new();
-        for (at, port) in ports.iter().enumerate() {
-            let data = u8::try_from(at * 2).unwrap_or(u8::MAX);
-            let number = port.to_le_bytes();
-            for channel in [data, data + 1] {
-                let greeting = Bytes::from(vec![channel, number[0], number[1]]);
-                outputs.push(futures::stream::iter([greeting]).boxed());
-            }
-            writers.push(open_port(&kubelet, &target, *port, data, &mut outputs).await);
-        }
-        forward_pump(socket, writers, outputs).await;
-    });
-    Ok(response)
-}
-
-async fn open_port(
-    kubelet: &Kubelet,
-    target: &Target,
-    port: u16,
-    data: u8,
-    outputs: &mut SelectAll<BoxStream<'static, Bytes>>,
-) -> Option<BoxWrite> {
-    match kubelet.port_forward(target, port).await {
-        Ok(connected) => {
-            let (read, write) = tokio::io::split(connected);
-            let framed = ReaderStream::new(read).filter_map(move |piece| async move {
-                let mut message = vec![data];
-                message.extend_from_slice(&piece.ok()?);
-                Some(Bytes::from(message))
-            });
-            outputs.push(framed.boxed());
-            Some(Box::pin(write))
-        }
-        Err(error) => {
-            let mut message = vec![data + 1];
-            let text = format!("error forwarding port {port} to pod {}: {error}", target.pod);
-            message.extend_from_slice(text.as_bytes());
-            outputs.push(futures::stream::iter([Bytes::from(message)]).boxed());
-            None
-        }
-    }
-}
-
-async fn forward_pump(
-    socket: Socket,
-    mut writers: Vec<Option<BoxWrite>>,
-    outputs: SelectAll<BoxStream<'static, Bytes>>,
-) {
-    let (sink, mut source) = socket.split();
-    let incoming = async {
-        while let Ok(Some(Ok(message))) = tokio::time::timeout(STREAM_IDLE_MAX, source.next()).await
-        {
-            let Message::Binary(bytes) = message else { continue };
-            let Some((channel, content)) = bytes.split_first() else { continue };
-            let slot = writers.get_mut(usize::from(*channel / 2));
-            if let Some(Some(writer)) = slot
-                && channel % 2 == 0
-                && writer.write_all(content).await.is_err()
-            {
-                return;
-            }
-        }
-    };
-    tokio::select! {
-        () = incoming => {}
-        () = send_all(sink, outputs) => {}
-    }
-}
-
-/// Goes on to WebSocket and speaks SPDY through it: how newer clients forward ports.
-fn tunnel(
-    kubelet: &Kubelet,
-    response: Response<()>,
-    upgrade: hyper::upgrade::OnUpgrade,
-    target: Target,
-) -> Response<()> {
-    let kubelet = kubelet.clone();
-    let scope = kubelet.shared.scope.clone();
-    scope.spawn_until_cancelled("tunnelled port forward", async move {
-        let Some(socket) = socket(upgrade).await else { return };
-        let (near, far) = tokio::io::duplex(STREAM_BUFFER_BYTES);
-        let (read, mut write) = tokio::io::split(near);
-        let mut outputs: SelectAll<BoxStream<'static, Bytes>> = SelectAll::new();
-        outputs.push(ReaderStream::new(read).filter_map(|piece| async { piece.ok() }).boxed());
-        let (sink, mut source) = socket.split();
-        let incoming = async {
-            while let Ok(Some(Ok(message))) =
-                tokio::time::timeout(STREAM_IDLE_MAX, source.next()).await
-            {
-                if let Message::Binary(bytes) = message
-                    && write.write_all(&bytes).await.is_err()
-                {
-                    return;
-                }
-            }
-        };
-        tokio::select! {
-            () = incoming => {}
-            () = send_all(sink, outputs) => {}
-            () = super::upgrade::forward_streams(&kubelet, target, far) => {}
-        }
-    });
-    response
+    Sent::All
 }

@@ -1,6 +1,8 @@
 //! A container runtime in memory. A container ends when the test says so, or by itself when its command
 //! is `exit <code> <seconds>`; one whose command is `stubborn` ends only by force.
 
+mod executed;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +25,10 @@ struct State {
     exec: BTreeMap<String, VecDeque<i32>>,
     /// Commands that cannot be run.
     broken: Vec<String>,
+    /// Commands that were run with streams.
+    executed: Vec<String>,
+    /// What those commands have read, when they have ended.
+    typed: VecDeque<Vec<u8>>,
     /// Bytes of writable layers by the containers' names.
     layers: BTreeMap<String, u64>,
     /// How often figures were asked for.
@@ -110,6 +116,22 @@ impl FakeRuntime {
     /// Makes runs of a command impossible.
     pub(crate) fn break_exec(&self, command: &str) {
         self.state.lock().broken.push(command.to_owned());
+    }
+
+    /// Commands that were run with streams.
+    pub(crate) fn executed(&self) -> Vec<String> {
+        self.state.lock().executed.clone()
+    }
+
+    /// What the next command with streams had read when it ended.
+    pub(crate) async fn typed(&self) -> Vec<u8> {
+        let mut changes = self.changes();
+        loop {
+            if let Some(typed) = self.state.lock().typed.pop_front() {
+                return typed;
+            }
+            changes.changed().await.unwrap();
+        }
     }
 
     /// Fills the writable layers of containers of that name.
@@ -459,23 +481,28 @@ impl RuntimeService for FakeRuntime {
     }
 
     async fn exec(&self, request: &ExecRequest) -> Result<Streams> {
+        let command = request.cmd.join(" ");
+        let process = Arc::clone(&self.state);
+        {
+            let mut state = self.state.lock();
+            if state.broken.contains(&command) {
+                return Err(Error::Internal(format!("failed to exec in container: no {command}")));
+            }
+            state.executed.push(command.clone());
+        }
         let (near, far) = tokio::io::duplex(1024);
         let (read, write) = tokio::io::split(near);
-        let command = request.cmd.join(" ");
         let (exit_sender, exit) = tokio::sync::oneshot::channel();
+        let changes = self.changes.clone();
+        let reads = request.stdin;
         tokio::spawn(async move {
-            use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-            let (mut input, mut output) = tokio::io::split(far);
-            let mut text = Vec::new();
-            let _end = input.read_to_end(&mut text).await;
-            let mut answer = format!("{command}:").into_bytes();
-            answer.extend(text);
-            let _closed = output.write_all(&answer).await;
-            let _closed = output.shutdown().await;
+            let typed = executed::run(&command, reads, far).await;
+            process.lock().typed.extend(typed);
+            changes.send_modify(|count| *count += 1);
             let _gone = exit_sender.send(Ok(3));
         });
         Ok(Streams {
-            stdin: Some(Box::pin(write)),
+            stdin: reads.then(|| -> BoxWrite { Box::pin(write) }),
             stdout: Some(Box::pin(read)),
             stderr: None,
             resize: None,

@@ -1,5 +1,10 @@
 //! The kubelet's own server: logs and streams.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
 use http::{Request, StatusCode};
@@ -35,34 +40,50 @@ pub(super) async fn get(bench: &Bench, path: &str) -> (StatusCode, String) {
     (status, String::from_utf8(body.to_vec()).unwrap())
 }
 
-async fn socket(
+type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
+
+/// The answer to a client that offers these protocols; an empty text offers none.
+async fn handshake(
     bench: &Bench,
     path: &str,
-    protocol: &str,
-) -> WebSocketStream<TokioIo<hyper::upgrade::Upgraded>> {
-    let request = Request::get(path)
+    protocols: &str,
+) -> http::Response<hyper::body::Incoming> {
+    let mut request = Request::get(path)
         .header("host", "x")
         .header("connection", "Upgrade")
         .header("upgrade", "websocket")
         .header("sec-websocket-version", "13")
-        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
-        .header("sec-websocket-protocol", protocol)
-        .body(Empty::new())
-        .unwrap();
-    let response = send(bench, request).await;
-    assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    if !protocols.is_empty() {
+        request = request.header("sec-websocket-protocol", protocols);
+    }
+    send(bench, request.body(Empty::new()).unwrap()).await
+}
+
+async fn socket(bench: &Bench, path: &str, protocol: &str) -> Socket {
+    let response = handshake(bench, path, protocol).await;
+    assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS, "{protocol}");
     assert_eq!(response.headers()["sec-websocket-accept"], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     let upgraded = hyper::upgrade::on(response).await.unwrap();
     WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Client, None).await
 }
 
 /// Everything received by channel, until the other side closes.
-async fn drain(
-    socket: &mut WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>,
-) -> std::collections::BTreeMap<u8, Vec<u8>> {
-    let mut channels: std::collections::BTreeMap<u8, Vec<u8>> = std::collections::BTreeMap::new();
+async fn drain(socket: &mut Socket) -> BTreeMap<u8, Vec<u8>> {
+    let mut channels: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
     while let Some(Ok(Message::Binary(message))) = socket.next().await {
         channels.entry(message[0]).or_default().extend_from_slice(&message[1..]);
+    }
+    channels
+}
+
+/// As [`drain`], where messages are text: a digit for the channel and the rest in base64.
+async fn drain_text(socket: &mut Socket) -> BTreeMap<u8, Vec<u8>> {
+    let mut channels: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
+    while let Some(Ok(Message::Text(message))) = socket.next().await {
+        let channel = message.as_bytes()[0] - b'0';
+        let content = STANDARD.decode(&message[1..]).unwrap();
+        channels.entry(channel).or_default().extend(content);
     }
     channels
 }
@@ -190,6 +211,223 @@ async fn ports_are_forwarded_over_web_socket() {
     assert_eq!(channels[&0], b"\x50\x00port 80");
     assert_eq!(channels[&1], b"\x50\x00");
     assert_eq!(channels[&2], b"\x51\x00port 81");
+}
+
+#[tokio::test(start_paused = true)]
+async fn web_socket_protocols_are_agreed_on_as_upstream_does_it() {
+    let bench = Bench::start().await;
+    bench.pod(pod());
+    bench.until("ready", is_ready).await;
+    let exec = "/exec/ns/p/a?command=x&output=1";
+    let forward = "/portForward/ns/p?port=80";
+    let tunnel = "SPDY/3.1+portforward.k8s.io";
+    // What the client offers, and what it gets.
+    let cases = [
+        (exec, "", Some("")),
+        (exec, "channel.k8s.io", Some("channel.k8s.io")),
+        (exec, "base64.channel.k8s.io", Some("base64.channel.k8s.io")),
+        (exec, "v4.base64.channel.k8s.io", Some("v4.base64.channel.k8s.io")),
+        (exec, "none, base64.channel.k8s.io,v4.channel.k8s.io", Some("base64.channel.k8s.io")),
+        (exec, "v4.channel.k8s.io,v5.channel.k8s.io", Some("v5.channel.k8s.io")),
+        (exec, "v3.channel.k8s.io", None),
+        (exec, tunnel, None),
+        (forward, "", Some("")),
+        (forward, "v4.base64.channel.k8s.io", Some("v4.base64.channel.k8s.io")),
+        (forward, &format!("v4.channel.k8s.io,{tunnel}"), Some(tunnel)),
+        (forward, "channel.k8s.io", None),
+        (forward, "v5.channel.k8s.io", None),
+    ];
+    for (path, offered, expected) in cases {
+        let response = handshake(&bench, path, offered).await;
+        let chosen = response.headers().get("sec-websocket-protocol");
+        let chosen = chosen.map(|it| it.to_str().unwrap()).unwrap_or_default();
+        let got = match response.status() {
+            StatusCode::SWITCHING_PROTOCOLS => Some(chosen),
+            status => {
+                assert_eq!(status, StatusCode::FORBIDDEN, "{path} {offered}");
+                None
+            }
+        };
+        assert_eq!(got, expected, "{path} {offered}");
+    }
+    // A refused client has started nothing.
+    let refused = handshake(&bench, "/exec/ns/p/a?command=deaf&output=1", "none").await;
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    assert!(!bench.runtime.executed().iter().any(|command| command == "deaf"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_runs_over_web_socket_in_base64() {
+    let bench = Bench::start().await;
+    bench.pod(pod());
+    bench.until("ready", is_ready).await;
+    for protocol in ["base64.channel.k8s.io", "v4.base64.channel.k8s.io"] {
+        let mut output = socket(&bench, "/exec/ns/p/a?command=id&output=1", protocol).await;
+        let channels = drain_text(&mut output).await;
+        assert_eq!(channels[&1], b"id:", "{protocol}");
+        let told = String::from_utf8_lossy(&channels[&3]).into_owned();
+        assert_eq!(told.starts_with('{'), protocol.starts_with("v4"), "{protocol}: {told}");
+
+        let mut input = socket(&bench, "/exec/ns/p/a?command=cat&input=1", protocol).await;
+        for text in ["0aGVs", "7aGVs", "0bG8=", "0not base64"] {
+            input.send(Message::text(text)).await.unwrap();
+        }
+        input.close(None).await.unwrap();
+        assert_eq!(bench.runtime.typed().await, b"hello", "{protocol}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ports_are_forwarded_over_web_socket_without_a_protocol_and_in_base64() {
+    let bench = Bench::start().await;
+    bench.pod(pod());
+    bench.until("ready", is_ready).await;
+    let path = "/portForward/ns/p?port=80&port=81";
+    let channels = drain(&mut socket(&bench, path, "").await).await;
+    let text = drain_text(&mut socket(&bench, path, "v4.base64.channel.k8s.io").await).await;
+    assert_eq!(channels, text);
+    assert_eq!(channels[&0], b"\x50\x00port 80");
+    assert_eq!(channels[&3], b"\x51\x00");
+}
+
+/// What a process gets of ten messages of a client that leaves right after them.
+async fn typed_before_leaving(bench: &Bench, command: &str, protocol: &str) -> usize {
+    let path = format!("/exec/ns/p/a?command={command}&input=1&output=1");
+    let mut socket = socket(bench, &path, protocol).await;
+    for _ in 0..10 {
+        let message = [&[0], [b'x'; 1000].as_slice()].concat();
+        socket.send(Message::Binary(message.into())).await.unwrap();
+    }
+    socket.close(None).await.unwrap();
+    // The answer to the close does not wait for the process.
+    let started = tokio::time::Instant::now();
+    let answer = loop {
+        match socket.next().await {
+            Some(Ok(Message::Binary(_))) => {}
+            other => break other,
+        }
+    };
+    assert!(matches!(answer, Some(Ok(Message::Close(_)))), "{answer:?}");
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    drop(socket);
+    bench.runtime.typed().await.len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_that_a_client_types_before_it_leaves_arrives() {
+    let bench = Bench::start().await;
+    bench.pod(pod());
+    bench.until("ready", is_ready).await;
+    for protocol in ["v5.channel.k8s.io", "v4.channel.k8s.io", "channel.k8s.io", ""] {
+        for command in ["cat", "slow", "tee"] {
+            let typed = typed_before_leaving(&bench, command, protocol).await;
+            assert_eq!(typed, 10_000, "{command} {protocol}");
+        }
+    }
+}
+
+/// More than the buffers hold of the answer, which the client does not take either.
+#[tokio::test(start_paused = true)]
+async fn all_that_a_client_types_before_it_breaks_off_arrives() {
+    let bench = Bench::start().await;
+    bench.pod(pod());
+    bench.until("ready", is_ready).await;
+    let path = "/exec/ns/p/a?command=tee&input=1&output=1";
+    let mut socket = socket(&bench, path, "v4.channel.k8s.io").await;
+    for _ in 0..200 {
+        let message = [&[0], [b'x'; 1000].as_slice()].concat();
+        socket.send(Message::Binary(message.into())).await.unwrap();
+    }
+    drop(socket);
+    assert_eq!(bench.runtime.typed().await.len(), 200_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_does_not_read_is_left_in_time() {
+    let bench = Bench::start().await;
+    bench.pod(pod());
+    bench.until("ready", is_ready).await;
+    let left = typed_before_leaving(&bench, "deaf", "v4.channel.k8s.io");
+    let left = tokio::time::timeout(Duration::from_secs(60), left).await;
+    assert_eq!(left, Ok(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_start_is_told_after_the_handshake() {
+    let bench = Bench::start().await;
+    bench.pod(pod());
+    bench.until("ready", is_ready).await;
+    bench.runtime.break_exec("none");
+    let exec = "/exec/ns/p/a?command=none&input=1&output=1";
+    let attach = "/attach/ns/p/a?output=1";
+    let executing = "Internal error occurred: error executing command in container: \
+                     failed to exec in container: no none";
+    let attaching = "Internal error occurred: error attaching to container: attach";
+    for (path, message) in [(exec, executing), (attach, attaching)] {
+        let told = drain(&mut socket(&bench, path, "v4.channel.k8s.io").await).await;
+        let status: Value = serde_json::from_slice(&told[&3]).unwrap();
+        let cause = message.strip_prefix("Internal error occurred: ").unwrap();
+        let expected = json!({
+            "metadata": {}, "status": "Failure", "reason": "InternalError", "code": 500,
+            "message": message, "details": {"causes": [{"message": cause}]},
+        });
+        assert_eq!(status, expected, "{path}");
+
+        // Upstream's server of version 5 wraps what the kubelet tells it.
+        let told = drain(&mut socket(&bench, path, "v5.channel.k8s.io").await).await;
+        let status: Value = serde_json::from_slice(&told[&3]).unwrap();
+        assert_eq!(status["message"], format!("Internal error occurred: {message}"), "{path}");
+        assert_eq!(status["details"]["causes"][0]["message"], message, "{path}");
+        assert_eq!((&status["reason"], &status["code"]), (&json!("InternalError"), &json!(500)));
+
+        for protocol in ["channel.k8s.io", ""] {
+            let told = drain(&mut socket(&bench, path, protocol).await).await;
+            assert_eq!(String::from_utf8_lossy(&told[&3]), message, "{path} {protocol}");
+        }
+    }
+    // Who or what is not there is refused before.
+    for (path, status) in [
+        ("/exec/ns/gone/a?command=x&output=1", StatusCode::NOT_FOUND),
+        ("/exec/ns/p/b?command=x&output=1", StatusCode::NOT_FOUND),
+        ("/exec/ns/p/a?command=x", StatusCode::BAD_REQUEST),
+    ] {
+        let refused = handshake(&bench, path, "v4.channel.k8s.io").await;
+        assert_eq!(refused.status(), status, "{path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_start_is_told_over_spdy() {
+    let bench = Bench::start().await;
+    bench.pod(pod());
+    bench.until("ready", is_ready).await;
+    bench.runtime.break_exec("none");
+    let path = "/exec/ns/p/a?command=none&output=1";
+    let mut client = spdy(&bench, path, "v4.channel.k8s.io").await;
+    let error = client.open(&[("streamtype", "error")]).await;
+    client.open(&[("streamtype", "stdout")]).await;
+    let data = client.until_ended(2).await;
+    let status: Value = serde_json::from_slice(&data[&error]).unwrap();
+    let message = "Internal error occurred: error executing command in container: \
+                   failed to exec in container: no none";
+    assert_eq!(status["message"], message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_that_a_client_types_before_it_leaves_arrives_over_spdy() {
+    let bench = Bench::start().await;
+    bench.pod(pod());
+    bench.until("ready", is_ready).await;
+    let path = "/exec/ns/p/a?command=slow&input=1&output=1";
+    let mut client = spdy(&bench, path, "v4.channel.k8s.io").await;
+    client.open(&[("streamtype", "error")]).await;
+    let stdin = client.open(&[("streamtype", "stdin")]).await;
+    client.open(&[("streamtype", "stdout")]).await;
+    for _ in 0..10 {
+        client.send(stdin, &[b'x'; 1000], false).await;
+    }
+    drop(client);
+    assert_eq!(bench.runtime.typed().await.len(), 10_000);
 }
 
 async fn spdy(
