@@ -5,6 +5,7 @@
 mod bootstrap_token;
 mod certificates;
 pub(crate) mod headers;
+pub(crate) mod websocket;
 
 use std::sync::Arc;
 

@@ -26,7 +26,8 @@ use crate::respond::{Answer, Body as HttpBody, Form, list, negotiate, status_ans
 use crate::server::Server;
 use crate::write::{Part, Written};
 use crate::{
-    aggregation, compress, fairness, general, managed, patching, subresource, virtual_kinds,
+    aggregation, authenticate, compress, fairness, general, managed, patching, subresource,
+    virtual_kinds,
 };
 
 /// What is known of the connection that a request came over.
@@ -126,7 +127,7 @@ impl Server {
     /// Who asks, and when it is their turn; then what they ask for.
     async fn pass(
         self: &Arc<Self>,
-        request: Request<HttpBody>,
+        mut request: Request<HttpBody>,
         connection: &Connection,
         mut asked: Asked,
         (name, began): (&HeaderValue, Timestamp),
@@ -134,6 +135,7 @@ impl Server {
         if let Some(Err(status)) = &asked.allowed {
             return (status_answer(status), asked);
         }
+        authenticate::websocket::move_token(request.headers_mut());
         let headers = request.headers();
         let now = began.as_second();
         let user = self.authenticators.user(headers, &connection.shown, now);

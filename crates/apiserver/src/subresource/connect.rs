@@ -61,7 +61,10 @@ pub(super) async fn answer(
             html::rewritten(call, proxy_service(server, call, request).await?).await
         }
         ("nodes", "proxy") => {
-            let node = call.info.name.split(':').next().unwrap_or_default();
+            // Whatever the port, it is the kubelet that is asked.
+            let (_, node, _) = split_target(&call.info.name);
+            let missing = || Status::not_found("", "nodes", node);
+            server.caches.place("", "nodes").get("", node).ok_or_else(missing)?;
             let path = format!("/{}", call.info.rest);
             let target = target_uri(&path, request.uri().query())?;
             let stream = dial_node(server, node).await?;

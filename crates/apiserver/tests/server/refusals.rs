@@ -188,6 +188,10 @@ async fn parameters_of_subresources_are_checked_first() {
         let (method, rest) = request.split_once(' ').unwrap();
         check(&bench, &format!("{method} {pods}/{rest}"), Value::Null, code, &message).await;
     }
+    for name in ["n", "n:10250", "https:n:10250"] {
+        let request = format!("GET /api/v1/nodes/{name}/proxy/healthz");
+        check(&bench, &request, Value::Null, 404, "nodes \"n\" not found").await;
+    }
 }
 
 #[tokio::test]
