@@ -213,10 +213,11 @@ pub struct Form {
 impl Form {
     /// Kind and version of a list that is no table.
     fn list_type(&self) -> (String, String) {
-        if self.transform_kind() == "PartialObjectMetadata" {
-            return ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned());
+        match self.transform_kind() {
+            "" | "Table" => (self.resource.list_kind.to_string(), self.resource.api_version()),
+            // Clients name the kind of one object or that of the list.
+            _ => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
         }
-        (self.resource.list_kind.to_string(), self.resource.api_version())
     }
 
     /// An empty list in this form, in base64: of it clients make the list that comes to them as a watch.

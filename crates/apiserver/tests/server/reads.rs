@@ -164,10 +164,15 @@ async fn a_list_that_comes_as_a_watch_ends_with_what_an_empty_one_looks_like() {
     let options = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
     let watch = format!("GET {MAPS}?{options}&allowWatchBookmarks=true&timeoutSeconds=1");
     let partial = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+    let partial_list = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
     for (accept, kind, version) in [
         ("application/json", "ConfigMapList", "v1"),
         (partial, "PartialObjectMetadataList", "meta.k8s.io/v1"),
+        (partial_list, "PartialObjectMetadataList", "meta.k8s.io/v1"),
     ] {
+        let accepts = [("accept", accept)];
+        let whole = bench.ask_with(&admin(), &format!("GET {MAPS}"), &accepts, Value::Null).await;
+        assert_eq!(whole.json()["kind"], kind, "a list that comes as one: {accept}");
         let told = bench.ask_with(&admin(), &watch, &[("accept", accept)], Value::Null).await;
         let events: Vec<Value> =
             told.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
